@@ -1,0 +1,129 @@
+"""Who is who from picture to picture.
+
+A constant-velocity Kalman filter predicts each face; detections are assigned to predictions at least total cost
+(Hungarian method), first the certain ones and then, as ByteTrack does (Zhang et al. 2022), the faint ones, which
+may keep a track alive but never start one. All constants are times or multiples of the face's own height, so that
+the result does not depend on the frame rate.
+"""
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from streamer.config import TrackSettings
+from streamer.face import Detections
+
+Float64s = NDArray[np.float64]
+
+_MEASURED = 0.08  # standard deviation of a detected centre, in face heights
+_START_SPEED = 2.0  # standard deviation of a new face's speed, in face heights per second
+_SIZE_NOISE = 0.12  # standard deviation of a detected log size ...
+_SIZE_DRIFT = 0.5  # ... and how fast it may change, per second
+
+
+class Tracked(msgspec.Struct, frozen=True, eq=False):
+    """The detections that belong to shown tracks, and the number of each one's track, ids (n,)."""
+
+    detections: Detections
+    ids: NDArray[np.int64]
+
+
+class Tracker:
+    """`update` with each picture's detections, in order of time. Numbers are never used twice."""
+
+    def __init__(self, settings: TrackSettings, threshold: float) -> None:
+        self._settings = settings
+        self._threshold = threshold
+        self._next_id = 1
+        self._at = 0.0
+        self.reset()
+
+    def reset(self) -> None:
+        """End all tracks; whoever comes next is somebody new."""
+        self._ids: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._confirmed = np.zeros(0, bool)
+        self._born: Float64s = np.zeros(0)
+        self._seen: Float64s = np.zeros(0)
+        self._state: Float64s = np.zeros((0, 2, 4))  # position and speed of centre x, y, width, height
+        self._spread: Float64s = np.zeros((0, 2, 2))  # their covariance, in squared face heights
+
+    def update(self, detections: Detections, at: float) -> Tracked:
+        """The faces to show at time `at` (seconds, not before the last one's)."""
+        self._predict(at)
+        strong = detections.scores >= self._threshold
+        match = np.full(len(detections), -1)
+        self._assign(match, detections, np.flatnonzero(strong), at)
+        self._assign(match, detections, np.flatnonzero(~strong), at)
+        known = match >= 0
+        self._correct(match[known], _measurements(detections)[known], at)
+        self._confirm(match[known], detections.scores[known], at)
+        fresh = np.flatnonzero(strong & ~known)
+        match[fresh] = self._start(detections, fresh, at)
+        shown = match >= 0
+        shown[shown] = self._confirmed[match[shown]]
+        return Tracked(detections[shown], self._ids[match[shown]])
+
+    def _predict(self, at: float) -> None:
+        dt = max(at - self._at, 0.0)
+        self._at = at
+        self._keep(at - self._seen <= self._settings.lost)
+        move = np.array([[1.0, dt], [0.0, 1.0]])
+        q = self._settings.manoeuvre
+        noise = q * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
+        self._state = move @ self._state
+        self._spread = move @ self._spread @ move.T + noise
+
+    def _keep(self, alive: NDArray[np.bool_]) -> None:
+        self._ids, self._confirmed = self._ids[alive], self._confirmed[alive]
+        self._born, self._seen = self._born[alive], self._seen[alive]
+        self._state, self._spread = self._state[alive], self._spread[alive]
+
+    def _assign(self, match: NDArray[np.int64], detections: Detections, rows: NDArray[np.intp], at: float) -> None:
+        """Fill `match` for detections `rows` with the tracks, not yet taken, that explain them best."""
+        free = np.setdiff1d(np.arange(len(self._ids)), match[match >= 0])
+        if not len(rows) or not len(free):
+            return
+        found, state = _measurements(detections)[rows, None], self._state[None, free, 0]
+        height = np.maximum(state[..., 3], 1.0)
+        off = ((found[..., :2] - state[..., :2]) ** 2).sum(-1) / height**2
+        off /= self._spread[free, 0, 0] + _MEASURED**2
+        unseen = at - self._seen[free]
+        size = np.log(np.maximum(found[..., 2:], 1.0) / np.maximum(state[..., 2:], 1.0)).mean(-1)
+        off += size**2 / (_SIZE_NOISE**2 + (_SIZE_DRIFT * unseen) ** 2)
+        limit = self._settings.gate**2
+        for row, column in zip(*linear_sum_assignment(np.minimum(off, limit)), strict=True):
+            if off[row, column] < limit:
+                match[rows[row]] = free[column]
+
+    def _correct(self, tracks: NDArray[np.int64], found: Float64s, at: float) -> None:
+        spread = self._spread[tracks]
+        gain = spread[:, :, 0] / (spread[:, 0, 0] + _MEASURED**2)[:, None]
+        self._state[tracks] += gain[:, :, None] * (found - self._state[tracks, 0])[:, None]
+        self._spread[tracks] = spread - gain[:, :, None] * spread[:, None, 0]
+        self._seen[tracks] = at
+
+    def _confirm(self, tracks: NDArray[np.int64], scores: NDArray[np.float32], at: float) -> None:
+        old = at - self._born[tracks] >= self._settings.confirm
+        self._confirmed[tracks] |= old | (scores >= self._settings.sure)
+
+    def _start(self, detections: Detections, rows: NDArray[np.intp], at: float) -> NDArray[np.int64]:
+        """Begin a track for each detection of `rows`; their places in the tracker's arrays."""
+        n, first = len(rows), len(self._ids)
+        state = np.zeros((n, 2, 4))
+        state[:, 0] = _measurements(detections)[rows]
+        spread = np.broadcast_to(np.diag([_MEASURED**2, _START_SPEED**2]), (n, 2, 2))
+        self._ids = np.concatenate([self._ids, np.arange(self._next_id, self._next_id + n)])
+        self._confirmed = np.concatenate([self._confirmed, detections.scores[rows] >= self._settings.sure])
+        self._born = np.concatenate([self._born, np.full(n, at)])
+        self._seen = np.concatenate([self._seen, np.full(n, at)])
+        self._state = np.concatenate([self._state, state])
+        self._spread = np.concatenate([self._spread, spread])
+        self._next_id += n
+        return np.arange(first, first + n)
+
+
+def _measurements(detections: Detections) -> Float64s:
+    """Centre x, y, width, height (n, 4) of the boxes."""
+    low, high = detections.boxes[:, :2].astype(np.float64), detections.boxes[:, 2:]
+    return np.concatenate([(low + high) / 2, high - low], 1)

@@ -1,0 +1,269 @@
+"""Every setting, as structs that strict TOML is read into. Unknown keys are refused with their path.
+
+Times are seconds, sizes pixels, thresholds 0-1. `configs/default.toml` shows every key of `Settings`, and
+`pipelines/realtime.toml` every key of `Pipeline`.
+"""
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import quote, urlsplit
+
+import msgspec
+import platformdirs
+
+from streamer.errors import ConfigError
+
+Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
+Seconds = Annotated[float, msgspec.Meta(ge=0)]
+SomeSeconds = Annotated[float, msgspec.Meta(gt=0)]
+Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Device = Annotated[str, msgspec.Meta(pattern=r"^(CPU|NPU|AUTO|GPU(\.\d+)?)$")]
+T = TypeVar("T")
+Name = Annotated[str, msgspec.Meta(pattern=r"^[\w][\w. -]{0,63}$")]
+
+
+class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    pass
+
+
+class DetectSettings(_Strict, frozen=True):
+    """`size` is the longer side of the detector's input. A face is shown from `threshold` on; boxes from
+    `low_threshold` on only keep an existing track alive. `nms_iou` is the overlap from which two boxes are one face.
+    """
+
+    model: str = "yunet"
+    size: Annotated[int, msgspec.Meta(ge=64, le=4096, multiple_of=32)] = 640
+    threshold: Fraction = 0.6
+    low_threshold: Fraction = 0.3
+    nms_iou: Fraction = 0.4
+    max_faces: Annotated[int, msgspec.Meta(ge=1)] = 100
+
+
+class LandmarkSettings(_Strict, frozen=True):
+    """The mesh refines the detector's five points where its own face score reaches `min_score`."""
+
+    model: str = "face-mesh"
+    min_score: Fraction = 0.5
+
+
+class AttributeSettings(_Strict, frozen=True):
+    """Models for age, gender and emotion."""
+
+    age: str = "dlib-age"
+    gender: str = "dlib-gender"
+    emotion: str = "mini-xception"
+
+
+class TrackSettings(_Strict, frozen=True):
+    """A face scored below `sure` is shown only after it was seen for `confirm` seconds; a track that is not seen
+    keeps its number for `lost` seconds. `manoeuvre` is how hard faces change their speed: the power spectral density
+    of their acceleration in face heights squared per second cubed. `gate` is how many standard deviations a face may
+    be off its prediction. `cut` is the change of the picture, 0-1, from which a new scene is assumed: all tracks end.
+    """
+
+    sure: Fraction = 0.75
+    confirm: Seconds = 0.1
+    lost: Seconds = 1.0
+    manoeuvre: SomeSeconds = 9.0
+    gate: SomeSeconds = 4.0
+    cut: Fraction = 0.32
+
+
+class SmoothSettings(_Strict, frozen=True):
+    """Time constants in seconds; 0 switches that smoothing off. `box_cutoff` (hertz) and `box_speed` are One Euro's
+    minimum cut-off and its growth with speed in face heights per second.
+    """
+
+    box_cutoff: Seconds = 2.0
+    box_speed: Annotated[float, msgspec.Meta(ge=0)] = 4.0
+    age: Seconds = 6.0
+    gender: Seconds = 6.0
+    emotion: Seconds = 0.25
+    emotion_margin: Fraction = 0.08
+
+
+class Pipeline(_Strict, frozen=True):
+    """Which models analyse a picture, with which thresholds; tracking and smoothing apply to streams only."""
+
+    description: str = ""
+    detect: DetectSettings = DetectSettings()
+    landmarks: LandmarkSettings = LandmarkSettings()
+    attributes: AttributeSettings = AttributeSettings()
+    track: TrackSettings = TrackSettings()
+    smooth: SmoothSettings = SmoothSettings()
+
+    def models(self) -> tuple[str, ...]:
+        """Names of the model cards that this pipeline needs."""
+        a = self.attributes
+        return (self.detect.model, self.landmarks.model, a.age, a.gender, a.emotion)
+
+
+class StreamSettings(_Strict, frozen=True):
+    """One source. `user` and `password` are plain text here and are encoded into the address exactly once.
+
+    `format` is the name of an FFmpeg capture format (such as x11grab or lavfi) that the address is meant for.
+    A source that gives no picture for `stall` seconds counts as stalled; a lost one is tried again after
+    `retry_min` seconds, twice as long each time up to `retry_max`.
+    """
+
+    url: str
+    user: str = ""
+    password: str = ""
+    transport: Literal["tcp", "udp"] = "tcp"
+    format: str = ""
+    open_timeout: SomeSeconds = 8.0
+    stall: SomeSeconds = 5.0
+    retry_min: SomeSeconds = 1.0
+    retry_max: SomeSeconds = 30.0
+
+    def __rich_repr__(self) -> Any:
+        yield "url", self.url
+
+
+class ServerSettings(_Strict, frozen=True):
+    """`host` is the address that page, Face API and websocket listen on; port 0 takes a free one."""
+
+    enabled: bool = True
+    host: str = "127.0.0.1"
+    http_port: Port = 8080
+    ws_port: Port = 8765
+
+
+class LogSettings(_Strict, frozen=True):
+    """`path` is a `.jsonl` file for one stream, or a folder that gets a file a stream; empty: no log."""
+
+    path: str = ""
+
+
+class ModelSettings(_Strict, frozen=True):
+    """`cache` holds weights and compiled models; empty: the user's cache folder. `cards` is one more folder of
+    model cards, looked at before the built-in ones.
+    """
+
+    cache: str = ""
+    cards: str = ""
+
+    def folder(self) -> Path:
+        return Path(self.cache).expanduser() if self.cache else platformdirs.user_cache_path("facestreamer")
+
+
+class Settings(_Strict, frozen=True):
+    """A deployment."""
+
+    pipeline: str = "realtime"
+    image_pipeline: str = "accurate"
+    device: Device = "CPU"
+    threads: Annotated[int, msgspec.Meta(ge=0)] = 0
+    streams: dict[Name, StreamSettings] = {}
+    server: ServerSettings = ServerSettings()
+    log: LogSettings = LogSettings()
+    models: ModelSettings = ModelSettings()
+
+
+def data_folder(kind: Literal["models", "pipelines", "configs"]) -> Path:
+    """Where `kind` lies: inside the installed package, or beside it in a source checkout."""
+    package = Path(__file__).resolve().parent
+    installed = package / "_data" / kind
+    return installed if installed.is_dir() else package.parent / kind
+
+
+def read_settings(path: Path) -> Settings:
+    """The deployment in a TOML file; relative paths in it are relative to its folder.
+
+    Raises ConfigError.
+    """
+    settings: Settings = _read(path, Settings)
+    base = path.resolve().parent
+    streams = {
+        name: msgspec.structs.replace(stream, url=_beside(base, stream.url))
+        for name, stream in settings.streams.items()
+    }
+    log = LogSettings(_beside(base, settings.log.path) if settings.log.path else "")
+    return msgspec.structs.replace(settings, streams=streams, log=log)
+
+
+def read_pipeline(name: str) -> Pipeline:
+    """A pipeline by its name, or from a path that ends in `.toml`. Raises ConfigError."""
+    if name.endswith(".toml"):
+        return _read(Path(name), Pipeline)
+    known = sorted(p.stem for p in data_folder("pipelines").glob("*.toml"))
+    if name not in known:
+        raise ConfigError(f"unknown pipeline {name!r}", f"known: {', '.join(known)}; or the path of a .toml file")
+    return _read(data_folder("pipelines") / f"{name}.toml", Pipeline)
+
+
+def parse(text: str, into: type[T], where: str) -> T:
+    """`text` as TOML, strictly, into a struct type. Raises ConfigError that names `where` and the key's path."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{where}: not valid TOML: {error}") from None
+    unknown = _unknown_key(raw, msgspec.inspect.type_info(into), "$")
+    if unknown:
+        raise ConfigError(f"{where}: {unknown[0]}", unknown[1])
+    try:
+        return msgspec.convert(raw, into)
+    except msgspec.ValidationError as error:
+        reason, _, place = str(error).partition(" - at ")
+        raise ConfigError(f"{where}: {place.strip('`') or '$'}: {reason[0].lower()}{reason[1:]}") from None
+
+
+def address(stream: StreamSettings) -> str:
+    """The stream's URL with its user and password in it, percent-encoded. Never print it: see `errors.redact`."""
+    if not stream.user:
+        return stream.url
+    scheme, slashes, rest = stream.url.partition("://")
+    if not slashes:
+        return stream.url
+    secret = quote(stream.user, safe="") + (f":{quote(stream.password, safe='')}" if stream.password else "")
+    return f"{scheme}://{secret}@{rest}"
+
+
+def stream_name(url: str, taken: set[str]) -> str:
+    """A short name for a source given by URL alone, different from those `taken` and free of secrets."""
+    parts = urlsplit(url)
+    path = Path(url.partition("?")[0])
+    base = (parts.hostname or "stream") if "://" in url else (path.stem or "stream")
+    base = "".join(c if c.isalnum() or c in "._-" else "-" for c in base).strip("._- ")[:48] or "stream"
+    name, n = base, 1
+    while name in taken:
+        n += 1
+        name = f"{base}-{n}"
+    return name
+
+
+def _read(path: Path, into: type[T]) -> T:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    return parse(text, into, str(path))
+
+
+def _beside(base: Path, path: str) -> str:
+    """A relative file path as seen from `base`; addresses, device names and numbers stay as they are."""
+    if "://" in path or ":" in path or path.isdigit() or path == "demo":
+        return path
+    return os.path.normpath(base / Path(path).expanduser())
+
+
+def _unknown_key(raw: Any, expected: msgspec.inspect.Type, path: str) -> tuple[str, str] | None:
+    """The first key in `raw` that `expected` does not have, as (message, hint)."""
+    if isinstance(expected, msgspec.inspect.DictType) and isinstance(raw, dict):
+        members = [(value, expected.value_type, f"{path}.{key}") for key, value in raw.items()]
+    elif isinstance(expected, msgspec.inspect.StructType) and isinstance(raw, dict):
+        fields = {field.encode_name: field.type for field in expected.fields}
+        for key in raw:
+            if key not in fields:
+                close = difflib.get_close_matches(key, fields, 1)
+                guess = f"did you mean {close[0]!r}? " if close else ""
+                return f"{path}: unknown key {key!r}", f"{guess}known: {', '.join(fields)}"
+        members = [(value, fields[key], f"{path}.{key}") for key, value in raw.items()]
+    else:
+        return None
+    return next((found for m in members if (found := _unknown_key(*m))), None)

@@ -1,0 +1,121 @@
+"""Everything that can go wrong, as types. Each error has a `code` for programs, a message and a hint for people.
+
+    StreamerError
+    ├── ConfigError            the settings cannot be used (exit code 2)
+    ├── ModelError             weights or devices
+    │   ├── FetchError           no network, no such package, no pip
+    │   ├── WrongHashError       what was fetched is not what the card names
+    │   ├── StorageError         the cache cannot be written: full disk, rights
+    │   └── DeviceError          OpenVINO cannot use the device
+    ├── SourceError            a camera, file or stream
+    │   ├── UnreachableError     nobody answers, name unknown, connection refused
+    │   ├── UnauthorizedError    user or password missing or wrong
+    │   ├── NotFoundError        no such file, device or stream path
+    │   ├── SourceTimeoutError   connected, but no picture within the time allowed
+    │   ├── NotVideoError        what is there holds no video that can be decoded
+    │   ├── CorruptError         the video is broken before its end
+    │   └── DisconnectedError    a live stream ended
+    ├── PictureError           a still picture cannot be read
+    └── OutputError            a log or a port cannot be used
+
+Messages never contain a password: they are redacted when the error is made.
+"""
+
+import re
+
+_USERINFO = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s'\"]*@", re.IGNORECASE)
+_SECRET_QUERY = re.compile(
+    r"([?&;](?:password|passwd|pwd|pass|token|secret|secret_key|access_key|apikey|api_key|key|auth|user|username)=)"
+    r"[^&\s'\"]*",
+    re.IGNORECASE,
+)
+
+
+def redact(text: str) -> str:
+    """`text` with every user, password and token inside a URL replaced by `***`."""
+    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+
+
+class StreamerError(Exception):
+    """Base of all errors of this program.
+
+    `message` says what happened, `hint` what to do about it; both are free of secrets.
+    """
+
+    code = "error"
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        self.message = redact(message)
+        self.hint = redact(hint)
+        super().__init__(self.message)
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConfigError(StreamerError):
+    code = "badConfig"
+
+
+class ModelError(StreamerError):
+    code = "model"
+
+
+class FetchError(ModelError):
+    code = "fetchFailed"
+
+
+class WrongHashError(ModelError):
+    code = "wrongHash"
+
+
+class StorageError(ModelError):
+    code = "storage"
+
+
+class DeviceError(ModelError):
+    code = "device"
+
+
+class SourceError(StreamerError):
+    code = "source"
+
+
+class UnreachableError(SourceError):
+    code = "unreachable"
+
+
+class UnauthorizedError(SourceError):
+    code = "unauthorized"
+
+
+class NotFoundError(SourceError):
+    code = "notFound"
+
+
+class SourceTimeoutError(SourceError):
+    code = "timeout"
+
+
+class NotVideoError(SourceError):
+    code = "notVideo"
+
+
+class CorruptError(SourceError):
+    code = "corrupt"
+
+
+class DisconnectedError(SourceError):
+    code = "ended"
+
+
+class PictureError(StreamerError):
+    """A still picture cannot be read: `code` is one of `empty`, `notAPicture`, `corrupt`, `tooLarge`."""
+
+    def __init__(self, message: str, hint: str = "", *, code: str = "notAPicture") -> None:
+        super().__init__(message, hint)
+        self.code = code
+
+
+class OutputError(StreamerError):
+    code = "output"

@@ -1,0 +1,101 @@
+"""The value types that are handed along the path of a frame. None of them is ever changed after it was made.
+
+Boxes are float x1, y1, x2, y2 in pixels of the source picture as displayed, origin top left; landmarks are (5, 2)
+x, y in the same frame, ordered eye, eye, nose, lip corner, lip corner, left before right as seen in the picture.
+`at` is seconds on a monotonic axis and serves all logic; `captured` is seconds since 1970 UTC and serves messages.
+"""
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+LANDMARKS = ("eyeLeft", "eyeRight", "nose", "lipLeft", "lipRight")
+
+Clock = Literal["camera", "host", "file"]
+
+
+class Frame(msgspec.Struct, frozen=True, eq=False):
+    """One picture that a source delivered.
+
+    `pixels()` gives it as uint8 (height, width, 3) BGR, converted when asked, in the caller's thread. A frame that
+    had to be passed over has the reason in `skipped` and is never asked for its pixels.
+    """
+
+    seq: int
+    index: int
+    at: float
+    captured: float
+    arrived: float
+    width: int
+    height: int
+    pixels: Callable[[], Pixels]
+    pts: float | None = None
+    clock: Clock = "host"
+    skipped: str | None = None
+
+
+class Detections(msgspec.Struct, frozen=True, eq=False):
+    """What a detector found in one picture: boxes (n, 4), scores (n,) 0-1, landmarks (n, 5, 2)."""
+
+    boxes: Floats
+    scores: Floats
+    landmarks: Floats
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def __getitem__(self, keep: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Detections":
+        return Detections(self.boxes[keep], self.scores[keep], self.landmarks[keep])
+
+    @staticmethod
+    def none() -> "Detections":
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+
+
+class HeadPose(msgspec.Struct, frozen=True):
+    """Degrees. Yaw > 0: turned to the right side of the picture; pitch > 0: up; roll > 0: clockwise."""
+
+    yaw: float
+    pitch: float
+    roll: float
+
+
+class Face(msgspec.Struct, frozen=True, eq=False):
+    """One face in one picture.
+
+    `score`, `female`, `quality` and `emotions` (7,) in the order of `EMOTIONS` are 0-1, `age` is in years;
+    `not_assessed` maps a value's name to the reason why it is only a guess.
+    """
+
+    box: Floats
+    score: float
+    landmarks: Floats
+    age: float
+    female: float
+    emotions: Floats
+    quality: float = 1.0
+    track_id: int | None = None
+    head_pose: HeadPose | None = None
+    not_assessed: tuple[tuple[str, str], ...] = ()
+    raw: "Face | None" = None
+
+
+class FrameResult(msgspec.Struct, frozen=True, eq=False):
+    """What came of one frame: its faces, largest first, and milliseconds by stage.
+
+    `dropped` counts the frames that were skipped since the last processed one; `published` is the reading, on the
+    axis of `Frame.arrived`, when the result was complete.
+    """
+
+    frame: Frame
+    faces: tuple[Face, ...]
+    timings: dict[str, float]
+    dropped: int
+    published: float

@@ -1,0 +1,225 @@
+"""The few pieces of concurrency that everything else is built from: mailbox, ordered work, hub, slots."""
+
+import asyncio
+import contextlib
+import threading
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Generic, Protocol, TypeVar
+
+import msgspec
+
+from streamer.errors import StreamerError
+from streamer.face import FrameResult
+
+A = TypeVar("A")
+B = TypeVar("B")
+
+
+class OverrunError(StreamerError):
+    """The analysis has not taken a picture for so long that even the list of passed-over ones is full."""
+
+    code = "overrun"
+
+
+class Mailbox(Generic[A]):
+    """Hands items from one thread to one coroutine, in order."""
+
+    def __init__(self, supersede: Callable[[A], A], *, size: int = 2, limit: int = 4096) -> None:
+        """`size` items wait at most for a patient `put`; `limit` bounds what an impatient one may pile up."""
+        self._loop = asyncio.get_running_loop()
+        self._supersede = supersede
+        self._size = size
+        self._limit = limit
+        self._items: deque[A] = deque()
+        self._lock = threading.Condition()
+        self._arrived = asyncio.Event()
+        self._finished = False
+        self._error: BaseException | None = None
+
+    def put(self, item: A, *, newest_wins: bool) -> bool:
+        """From the thread. False once the mailbox is finished. Raises OverrunError.
+
+        With `newest_wins` it never waits: an item that nobody has taken yet becomes `supersede(item)`, which still
+        has its place in the order. Without, it waits until there is room (files: none is passed over).
+        """
+        with self._lock:
+            if not newest_wins:
+                self._lock.wait_for(lambda: self._finished or len(self._items) < self._size)
+            elif self._items:
+                self._items[-1] = self._supersede(self._items[-1])
+            if self._finished:
+                return False
+            if len(self._items) >= self._limit:
+                raise OverrunError(f"the analysis took none of {self._limit} pictures")
+            self._items.append(item)
+            self._wake()
+        return True
+
+    def finish(self, error: BaseException | None = None) -> None:
+        """No more items; the taker gets those that wait, then `error` or the end. Only the first call counts."""
+        with self._lock:
+            if not self._finished:
+                self._finished, self._error = True, error
+                self._lock.notify_all()
+                self._wake()
+
+    def _wake(self) -> None:
+        # The loop may be closed already when an abandoned thread comes back at last.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._arrived.set)
+
+    def __aiter__(self) -> AsyncIterator[A]:
+        return self
+
+    async def __anext__(self) -> A:
+        while True:
+            self._arrived.clear()
+            with self._lock:
+                if self._items:
+                    self._lock.notify_all()
+                    return self._items.popleft()
+                if self._finished:
+                    if self._error is not None:
+                        raise self._error
+                    raise StopAsyncIteration
+            await self._arrived.wait()
+
+
+async def ordered(source: AsyncIterable[A], work: Callable[[A], Awaitable[B]], width: int) -> AsyncGenerator[B, None]:
+    """`work` on the items of `source`, up to `width` at a time, the results in the order of the items.
+
+    An item is taken from the source only when there is room to work on it, so that a newest-wins source stays fresh.
+    """
+    room = asyncio.Semaphore(width)
+    tasks: asyncio.Queue[asyncio.Future[B] | None] = asyncio.Queue()  # bounded by `room`
+
+    async def pump() -> None:
+        items = aiter(source)
+        try:
+            while True:
+                await room.acquire()
+                item = await anext(items)
+                tasks.put_nowait(asyncio.ensure_future(work(item)))
+        except StopAsyncIteration:
+            tasks.put_nowait(None)
+        except Exception as error:  # noqa: BLE001  # handed on, in its place in the order
+            failed: asyncio.Future[B] = asyncio.get_running_loop().create_future()
+            failed.set_exception(error)
+            tasks.put_nowait(failed)
+
+    pumping = asyncio.create_task(pump())
+    task: asyncio.Future[B] | None = None
+    try:
+        while (task := await tasks.get()) is not None:
+            yield await task
+            room.release()
+    finally:
+        pumping.cancel()
+        pending: list[asyncio.Future[Any] | None] = [pumping, task]
+        while not tasks.empty():
+            pending.append(tasks.get_nowait())
+        for each in filter(None, pending):
+            each.cancel()
+        await asyncio.gather(*filter(None, pending), return_exceptions=True)
+        await _close(source)
+
+
+async def each(source: AsyncIterable[A], work: Callable[[A], B]) -> AsyncGenerator[B, None]:
+    """`work` on each item of `source`, one by one."""
+    try:
+        async for item in source:
+            yield work(item)
+    finally:
+        await _close(source)
+
+
+async def _close(source: AsyncIterable[Any]) -> None:
+    if isinstance(source, AsyncGenerator):
+        await source.aclose()
+
+
+class Message(msgspec.Struct, frozen=True, eq=False):
+    """A record on its way out: its JSON, encoded once for everybody, and for frames the result it was made from."""
+
+    stream: str
+    data: bytes
+    result: FrameResult | None = None
+
+    @property
+    def passed_over(self) -> bool:
+        """Whether this is the record of a frame that was not analysed."""
+        return self.result is not None and self.result.frame.skipped is not None
+
+
+class Output(Protocol):
+    """Somewhere that records go. `put` may wait only for as long as nothing may be lost there."""
+
+    async def put(self, message: Message) -> None: ...
+
+
+class Slots:
+    """What one slow consumer has yet to take: the newest frame of each stream, and every change of state.
+
+    A frame that was not taken in time is replaced by the next one, but never by one that was not analysed, and
+    counted in `skipped`.
+    """
+
+    def __init__(self) -> None:
+        self._frames: dict[str, Message] = {}
+        self._states: dict[str, Message] = {}
+        self._filled = asyncio.Event()
+        self.skipped = 0
+
+    def offer(self, message: Message) -> None:
+        """Never waits."""
+        if message.result is None:
+            self._states[message.stream] = message
+        else:
+            waiting = self._frames.get(message.stream)
+            self.skipped += waiting is not None
+            if waiting is None or waiting.passed_over or not message.passed_over:
+                self._frames[message.stream] = message
+        self._filled.set()
+
+    async def take(self) -> list[Message]:
+        """Everything that waits, at least one message, states before frames."""
+        await self._filled.wait()
+        self._filled.clear()
+        messages = [*self._states.values(), *self._frames.values()]
+        self._states.clear()
+        self._frames.clear()
+        return messages
+
+
+class Hub:
+    """Where the streams' records meet their consumers, and where the newest of each can be looked up."""
+
+    def __init__(self, keepers: tuple[Output, ...] = ()) -> None:
+        """`keepers` are the outputs that must lose nothing; publishing waits for them, and for nobody else."""
+        self._keepers = keepers
+        self._slots: set[Slots] = set()
+        self.states: dict[str, Message] = {}
+        self.frames: dict[str, Message] = {}
+
+    async def publish(self, message: Message) -> None:
+        if message.result is None:
+            self.states[message.stream] = message
+        elif not message.passed_over:
+            self.frames[message.stream] = message
+        for slots in self._slots:
+            slots.offer(message)
+        for keeper in self._keepers:
+            await keeper.put(message)
+
+    @contextlib.contextmanager
+    def subscribe(self) -> Iterator[Slots]:
+        """Slots that hold the newest records from the start and are filled until the block is left."""
+        slots = Slots()
+        for message in (*self.states.values(), *self.frames.values()):
+            slots.offer(message)
+        self._slots.add(slots)
+        try:
+            yield slots
+        finally:
+            self._slots.discard(slots)

@@ -1,0 +1,1 @@
+"""OpenVINO: model cards, fetching and converting weights, and running them."""

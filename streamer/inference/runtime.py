@@ -1,0 +1,165 @@
+"""Running compiled models: `await model(batch)` over a few reused infer requests."""
+
+import asyncio
+import contextlib
+import logging
+import math
+import os
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import openvino as ov
+
+from streamer.errors import DeviceError
+from streamer.face import Floats, Pixels
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+
+class Model:
+    """A compiled model. Call it with uint8 (n, height, width, 3) BGR; it answers with its outputs as float32.
+
+    Any number of calls may wait at once; they are served in turn by a fixed number of infer requests.
+    """
+
+    def __init__(self, compiled: Any, requests: int) -> None:
+        self._outputs = range(len(compiled.outputs))
+        self._requests = [compiled.create_infer_request() for _ in range(requests)]
+        self._idle = deque(self._requests)
+        self._waiting: deque[asyncio.Future[Any]] = deque()
+
+    async def __call__(self, batch: Pixels) -> tuple[Floats, ...]:
+        """Raises DeviceError if the device fails."""
+        request = await self._acquire()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[tuple[Floats, ...]] = loop.create_future()
+
+        def inferred(_held: Pixels) -> None:  # in a thread of OpenVINO
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
+                loop.call_soon_threadsafe(self._finish, request, done)
+
+        # The request reads the memory of `batch`: as the callback's argument it lives until the inference has ended,
+        # even if the caller was cancelled by then.
+        request.set_callback(inferred, batch)
+        request.set_input_tensor(ov.Tensor(batch, shared_memory=True))
+        request.start_async()
+        return await done
+
+    def close(self) -> None:
+        """Wait for inferences that nobody waits for any more; call it before the event loop closes."""
+        for request in self._requests:
+            with contextlib.suppress(RuntimeError):  # a failed inference was reported to its caller
+                request.wait()
+
+    async def _acquire(self) -> Any:
+        if self._idle:
+            return self._idle.popleft()
+        turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._waiting.append(turn)
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self._release(turn.result())
+            raise
+
+    def _finish(self, request: Any, done: asyncio.Future[tuple[Floats, ...]]) -> None:
+        try:
+            request.wait()  # the callback may still be on its way out: only then can the request start again
+            outputs = tuple(np.array(request.get_output_tensor(i).data) for i in self._outputs)
+        except RuntimeError as error:
+            if not done.cancelled():
+                done.set_exception(DeviceError(f"the device failed during inference: {error}"))
+        else:
+            if not done.cancelled():
+                done.set_result(outputs)
+        finally:
+            self._release(request)
+
+    def _release(self, request: Any) -> None:
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.done():
+                turn.set_result(request)
+                return
+        self._idle.append(request)
+
+
+class Engine:
+    """One OpenVINO device, its compiled models, and threads for work on pixels."""
+
+    def __init__(self, device: str, threads: int, cache: Path) -> None:
+        """`threads` 0 takes what this process may use. A device that is not there is replaced by the CPU, with a
+        warning that says so.
+        """
+        self.threads = threads or cpu_budget()
+        self._core = ov.Core()
+        with contextlib.suppress(OSError):  # a read-only cache only costs start-up time
+            cache.mkdir(parents=True, exist_ok=True)
+            self._core.set_property({"CACHE_DIR": str(cache)})
+        self.device = self._present(device)
+        self._models: list[Model] = []
+        self._pool = ThreadPoolExecutor(self.threads, "pixels")
+
+    def load(self, graph: Path, shape: tuple[int, ...] | None = None) -> Model:
+        """Compile the graph, its input reshaped to `shape` (n, height, width, 3) where given. Takes a while.
+
+        Raises DeviceError.
+        """
+        try:
+            model = self._core.read_model(graph)
+            if shape:
+                model.reshape(list(shape))
+            compiled = self._core.compile_model(model, self.device, self._options())
+        except RuntimeError as error:
+            raise DeviceError(
+                f"{self.device} cannot run {graph.parent.name}: {_first_line(error)}", "try device CPU"
+            ) from error
+        self._models.append(Model(compiled, max(self.threads, 2)))
+        return self._models[-1]
+
+    async def offload(self, work: Callable[..., T], *args: Any) -> T:
+        """`work(*args)` in a thread for pixels; it should spend its time in OpenCV or NumPy."""
+        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+
+    def close(self) -> None:
+        """Wait for what still runs; call it before the event loop closes."""
+        for model in self._models:
+            model.close()
+        self._pool.shutdown(cancel_futures=True)
+
+    def _present(self, device: str) -> str:
+        if device in ("CPU", "AUTO"):
+            return device
+        known = self._core.available_devices
+        if any(name == device or name.startswith(f"{device}.") for name in known):
+            return device
+        _log.warning("device %s is not there (OpenVINO sees: %s); using CPU instead", device, ", ".join(known))
+        return "CPU"
+
+    def _options(self) -> dict[str, Any]:
+        if self.device != "CPU":
+            return {"PERFORMANCE_HINT": "THROUGHPUT"}
+        # These networks are too small to be split: one thread each, as many at a time as there are cores.
+        return {"NUM_STREAMS": str(self.threads), "INFERENCE_NUM_THREADS": str(self.threads)}
+
+
+def cpu_budget() -> int:
+    """How many CPU threads this process may keep busy: its affinity, cut to the quota of its cgroup."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        allowed = math.inf if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError):
+        allowed = math.inf
+    return max(1, min(cores, math.ceil(allowed) if allowed < math.inf else cores))
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return next((line for line in reversed(lines) if "Exception from" not in line), str(error))

@@ -1,0 +1,1 @@
+"""Pictures in: cameras, streams, files, the demo, and stills."""
