@@ -137,6 +137,9 @@ class LogSettings(_Strict, frozen=True):
 
     path: str = ""
 
+    def file(self) -> Path:
+        return Path(self.path).expanduser()
+
 
 class ModelSettings(_Strict, frozen=True):
     """`cache` holds weights and compiled models; empty: the user's cache folder. `cards` is one more folder of

@@ -1,13 +1,14 @@
 """The models of a pipeline at work: pictures in, detections out; faces in, described faces out."""
 
 import asyncio
+import threading
 from pathlib import Path
 
 import numpy as np
 
 from streamer.analysis import decode, geometry
 from streamer.analysis.quality import face_quality
-from streamer.config import DetectSettings, Pipeline, Settings
+from streamer.config import DetectSettings, Pipeline, Settings, read_pipeline
 from streamer.errors import ModelError
 from streamer.face import Detections, Face, Floats, Pixels
 from streamer.inference.cards import Card, Input, Task, pick, read_cards
@@ -102,18 +103,46 @@ class Describer:
 class Models:
     """Everything a pipeline needs from OpenVINO, loaded."""
 
-    def __init__(self, pipeline: Pipeline, settings: Settings, progress: Progress = silent) -> None:
-        """Fetches what is missing, then compiles; blocks for as long as that takes. Raises ModelError."""
-        store = Store(settings.models.folder(), progress)
-        cards = pick(read_cards(settings.models), pipeline.models())
-        store.pull(cards)
+    def __init__(self, pipeline: Pipeline, store: Store, cards: dict[str, Card], engine: Engine) -> None:
+        """Compiles models whose graphs are in the store. Raises ModelError."""
+        detector, *rest = pick(cards, pipeline.models())
         self.pipeline = pipeline
-        self.engine = Engine(settings.device, settings.threads, store.compiled)
-        self.detect = Detector(pipeline.detect, store.graph(cards[0]), self.engine)
-        loaded = {card.task: (_input(card), self.engine.load(store.graph(card))) for card in cards[1:]}
-        self.describe = Describer(pipeline, loaded, self.engine)
+        self.engine = engine
+        self.detect = Detector(pipeline.detect, store.graph(detector), engine)
+        loaded = {card.task: (_input(card), engine.load(store.graph(card))) for card in rest}
+        self.describe = Describer(pipeline, loaded, engine)
+
+
+class Workshop:
+    """Cards, store and engine of one process: gives the models of any pipeline, each loaded once."""
+
+    def __init__(self, settings: Settings, progress: Progress = silent) -> None:
+        self._cards = read_cards(settings.models)
+        self._store = Store(settings.models.folder(), progress)
+        self._pipelines: dict[str, Models] = {}
+        self._lock = threading.Lock()
+        self.engine = Engine(settings.device, settings.threads, self._store.compiled)
+
+    def models(self, name: str) -> Models:
+        """The models of pipeline `name`; fetches what is missing, compiles, and blocks for as long as that takes.
+
+        Callable from any thread. Raises ConfigError, ModelError.
+        """
+        with self._lock:
+            if name not in self._pipelines:
+                pipeline = read_pipeline(name)
+                self._store.pull(pick(self._cards, pipeline.models()))
+                self._pipelines[name] = Models(pipeline, self._store, self._cards, self.engine)
+            return self._pipelines[name]
+
+    def picture(self, name: str) -> Path:
+        """The file of a card that is a picture, fetched if it is missing. Raises ModelError."""
+        card = pick(self._cards, (name,))[0]
+        self._store.pull([card])
+        return self._store.weights(card)
 
     def close(self) -> None:
+        """Wait for what still runs; call it before the event loop closes."""
         self.engine.close()
 
 

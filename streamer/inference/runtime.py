@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import os
+import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -103,14 +104,20 @@ class Engine:
             cache.mkdir(parents=True, exist_ok=True)
             self._core.set_property({"CACHE_DIR": str(cache)})
         self.device = self._present(device)
-        self._models: list[Model] = []
+        self._models: dict[tuple[Path, tuple[int, ...] | None], Model] = {}
+        self._compiling = threading.Lock()
         self._pool = ThreadPoolExecutor(self.threads, "pixels")
 
     def load(self, graph: Path, shape: tuple[int, ...] | None = None) -> Model:
-        """Compile the graph, its input reshaped to `shape` (n, height, width, 3) where given. Takes a while.
-
-        Raises DeviceError.
+        """The graph compiled, its input reshaped to `shape` (n, height, width, 3) where given. Takes a while the first
+        time; callable from any thread. Raises DeviceError.
         """
+        with self._compiling:
+            if (graph, shape) not in self._models:
+                self._models[graph, shape] = self._compile(graph, shape)
+            return self._models[graph, shape]
+
+    def _compile(self, graph: Path, shape: tuple[int, ...] | None) -> Model:
         try:
             model = self._core.read_model(graph)
             if shape:
@@ -120,8 +127,7 @@ class Engine:
             raise DeviceError(
                 f"{self.device} cannot run {graph.parent.name}: {_first_line(error)}", "try device CPU"
             ) from error
-        self._models.append(Model(compiled, max(self.threads, 2)))
-        return self._models[-1]
+        return Model(compiled, max(self.threads, 2))
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         """`work(*args)` in a thread for pixels; it should spend its time in OpenCV or NumPy."""
@@ -129,7 +135,7 @@ class Engine:
 
     def close(self) -> None:
         """Wait for what still runs; call it before the event loop closes."""
-        for model in self._models:
+        for model in self._models.values():
             model.close()
         self._pool.shutdown(cancel_futures=True)
 

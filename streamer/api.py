@@ -1,0 +1,91 @@
+"""For programs that bring their own pictures: the analysis as a library."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, Awaitable, Coroutine
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from streamer.app import DEMO, PORTRAIT
+from streamer.config import Settings, StreamSettings
+from streamer.errors import PictureError
+from streamer.face import Face, FrameResult, Pixels
+from streamer.inference.models import Workshop
+from streamer.media.source import keep_open
+from streamer.pipeline import analyse_picture, analyse_stream
+
+T = TypeVar("T")
+
+
+class FaceAnalyzer:
+    """Finds and describes faces. Making one loads the models, and fetches them the first time.
+
+    `analyze` may be called from any thread, `stream` in any event loop. Close it, or use it in a `with` block, to
+    give its threads back.
+    """
+
+    def __init__(self, pipeline: str | None = None, *, settings: Settings | None = None) -> None:
+        """`pipeline` is a name or the path of a TOML file; by default `accurate` for pictures, `realtime` for streams.
+
+        Raises ConfigError, ModelError.
+        """
+        self._settings = settings or Settings()
+        self._still = pipeline or self._settings.image_pipeline
+        self._live = pipeline or self._settings.pipeline
+        self._workshop = Workshop(self._settings)
+        self._workshop.models(self._still)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="FaceAnalyzer", daemon=True)
+        self._thread.start()
+
+    def analyze(self, picture: Pixels) -> list[Face]:
+        """The faces in a picture, uint8 (height, width, 3) BGR, largest first. Raises PictureError, DeviceError."""
+        if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != "uint8" or 0 in picture.shape:
+            raise PictureError(
+                f"a picture is uint8 (height, width, 3) BGR, not {picture.dtype} {picture.shape}",
+                "read it with cv2.imread, or streamer.media.pictures.read_picture",
+            )
+        return list(self._wait(analyse_picture(picture, self._workshop.models(self._still))))
+
+    async def stream(self, url: str) -> AsyncGenerator[FrameResult, None]:
+        """Results of a source, frame by frame, tracked and smoothed; `url` as for `streamer run --source`.
+
+        Ends with a file; a live source is opened again when it is lost. Raises SourceError for a file that fails.
+        """
+        models = await asyncio.to_thread(self._workshop.models, self._live)
+        portrait = await asyncio.to_thread(self._workshop.picture, PORTRAIT) if url == DEMO else None
+        items = analyse_stream(keep_open(StreamSettings(url), portrait), models)
+        try:
+            while (item := await self._here(anext(items, None))) is not None:
+                if isinstance(item, FrameResult):
+                    yield item
+                elif item.state == "ended" and item.error is not None:
+                    raise item.error
+        finally:
+            await self._here(items.aclose())
+
+    def close(self) -> None:
+        """Wait for what still runs and end the thread."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._workshop.close()
+        self._loop.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _wait(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    async def _here(self, work: Awaitable[T]) -> T:
+        """`work` done in the analyzer's own loop, awaited in the caller's: infer requests belong to one loop."""
+
+        async def wrapped() -> T:
+            return await work
+
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(wrapped(), self._loop))

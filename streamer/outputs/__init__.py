@@ -1,0 +1,1 @@
+"""Where records go: the log and the websocket."""

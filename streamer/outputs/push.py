@@ -1,0 +1,75 @@
+"""Records to websocket clients, live."""
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
+
+from streamer.config import ServerSettings
+from streamer.errors import OutputError
+from streamer.flow import Hub, Slots
+
+_log = logging.getLogger(__name__)
+_SEND_TIMEOUT = 10.0  # seconds after which a client that does not read is closed
+_BUFFER = 16 << 10  # bytes that may lie in a client's socket: more would be old news by the time it is read
+_POLICY_VIOLATION = 1008
+
+
+@asynccontextmanager
+async def push_server(hub: Hub, settings: ServerSettings, hello: Callable[[], bytes]) -> AsyncGenerator[int, None]:
+    """Serves the hub's records to any number of websocket clients; gives the port. `hello` is each one's first message.
+
+    A client has one slot a stream, so that a slow one skips records instead of delaying them for others.
+    Raises OutputError if the port cannot be used.
+    """
+
+    async def client(connection: ServerConnection) -> None:
+        with hub.subscribe() as slots:
+            sending = asyncio.create_task(_send(connection, hello(), slots))
+            try:
+                async for _ in connection:  # clients have nothing to say yet, but closing is noticed here
+                    continue
+            except ConnectionClosed:
+                _log.debug("a websocket client left without goodbye")
+            finally:
+                sending.cancel()
+                await asyncio.gather(sending, return_exceptions=True)
+
+    try:
+        server = await serve(
+            client,
+            settings.host,
+            settings.ws_port,
+            compression=None,  # per client it would cost more than everything else together
+            write_limit=_BUFFER,
+            max_size=64 << 10,
+            close_timeout=0.5,
+            server_header="facestreamer",
+        )
+    except OSError as error:
+        raise OutputError(
+            f"websocket: {settings.host}:{settings.ws_port} cannot be used: {error.strerror}",
+            "choose another --ws-port",
+        ) from None
+    try:
+        yield next(iter(server.sockets)).getsockname()[1]
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def _send(connection: ServerConnection, hello: bytes, slots: Slots) -> None:
+    try:
+        await connection.send(hello, text=True)
+        while True:
+            for message in await slots.take():
+                async with asyncio.timeout(_SEND_TIMEOUT):
+                    await connection.send(message.data, text=True)
+    except ConnectionClosed:
+        return
+    except TimeoutError:
+        _log.info("a websocket client did not read for %g s and was closed", _SEND_TIMEOUT)
+        await connection.close(_POLICY_VIOLATION, "does not read")

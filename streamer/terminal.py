@@ -1,0 +1,157 @@
+"""What a person sees in the terminal: progress bars, one live line a stream, messages, errors."""
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Coroutine
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.table import Table
+
+from streamer.errors import StreamerError, redact
+
+if TYPE_CHECKING:
+    from streamer.app import Addresses, StreamReport
+
+T = TypeVar("T")
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Reporter:
+    """Progress bars for models that are fetched and converted; on a pipe, a line for each instead."""
+
+    def __init__(self) -> None:
+        self._progress = Progress(
+            TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=err, transient=True
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.finish()
+
+    def __call__(self, name: str, doing: str, done: int, total: int) -> None:
+        if name not in self._tasks:
+            if not self._tasks:
+                err.print("Fetching model weights that are not on this machine yet (once only).")
+                if err.is_terminal:
+                    self._progress.start()
+            self._tasks[name] = self._progress.add_task(name, total=None)
+            if not err.is_terminal:
+                err.print(f"  {name} ...", markup=False)
+        self._progress.update(self._tasks[name], description=f"{name}: {doing}", completed=done, total=total or None)
+
+    def finish(self) -> None:
+        """Take the bars away."""
+        if self._tasks and err.is_terminal:
+            self._progress.stop()
+
+
+class StreamLines:
+    """One line a stream, refreshed each second on a terminal; elsewhere a line for each change of state."""
+
+    def __init__(self, reporter: Reporter, reports: dict[str, "StreamReport"]) -> None:
+        self._reporter = reporter
+        self._reports = reports
+        self._last: dict[str, tuple[float, int, float]] = {}
+        self._live = Live(console=out, get_renderable=self._table, refresh_per_second=1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def ready(self, addresses: "Addresses") -> None:
+        """Everything is loaded and served: say where."""
+        self._reporter.finish()
+        if addresses.page:
+            out.print(f"page       {addresses.page}\nwebsocket  {addresses.websocket}", soft_wrap=True)
+        if out.is_terminal:
+            self._live.start()
+
+    def changed(self, report: "StreamReport") -> None:
+        """A stream has another state."""
+        if report.error is not None:
+            complain(report.error, report.name)
+        elif not out.is_terminal:
+            total = f", {report.processed} frames" if report.state == "ended" else ""
+            out.print(f"{report.name}: {report.state}{total}", markup=False)
+
+    def _table(self) -> Table:
+        table = Table("stream", "state", "fps", "faces", "age", "frames", "dropped", box=None, pad_edge=False)
+        for report in self._reports.values():
+            table.add_row(
+                escape(report.name),
+                report.state,
+                f"{self._fps(report):.1f}",
+                str(report.faces),
+                f"{report.age * 1000:.0f} ms",
+                str(report.processed),
+                str(report.skipped),
+            )
+        return table
+
+    def _fps(self, report: "StreamReport") -> float:
+        """Frames a second, measured over the time between two looks."""
+        now = time.monotonic()
+        at, processed, fps = self._last.get(report.name, (now, report.processed, 0.0))
+        if now - at >= 0.5:
+            fps = (report.processed - processed) / (now - at)
+            at, processed = now, report.processed
+        self._last[report.name] = (at, processed, fps)
+        return fps
+
+
+def complain(error: StreamerError, about: str = "") -> None:
+    """An error for a person: what happened, and what to do."""
+    prefix = f"{about}: " if about else ""
+    err.print(f"[bold red]error:[/] {escape(prefix + error.message)} [dim]\\[{error.code}][/]", soft_wrap=True)
+    if error.hint:
+        err.print(f"       [dim]{escape(error.hint)}[/]", soft_wrap=True)
+
+
+def configure_logging(verbose: bool) -> None:
+    """Log to stderr, without secrets."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Redacting("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, handlers=[handler], force=True)
+    # Every browser that closes its page at the wrong moment would fill the log with tracebacks.
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)
+
+
+class _Redacting(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def interruptible(work: Coroutine[Any, Any, T]) -> T | bool:
+    """The result of `work`; True if Ctrl-C or SIGTERM ended it, after it has put everything in order."""
+
+    async def watched() -> T | bool:
+        task = asyncio.ensure_future(work)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            try:
+                loop.add_signal_handler(number, task.cancel)
+            except NotImplementedError:  # Windows: asyncio.run itself turns Ctrl-C into a cancellation
+                break
+        try:
+            return await task
+        except asyncio.CancelledError:
+            return True
+
+    return asyncio.run(watched())

@@ -1,0 +1,1 @@
+"""HTTP: the Face API, the dashboard and what the dashboard needs."""

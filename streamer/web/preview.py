@@ -1,0 +1,85 @@
+"""Live pictures for the dashboard, each with the `seq` of its record so that boxes never run ahead of it.
+
+The viewer asks for one picture at a time: `{"want": {"<stream>": <max width>}}`. The answer comes as soon as a picture
+newer than the last one is there: four bytes of length, a JSON header of that length, and a JPEG. A viewer that is slow
+to ask just gets fewer.
+"""
+
+import asyncio
+from typing import Annotated
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from streamer.flow import Hub, Message, Slots
+from streamer.inference.runtime import Engine
+from streamer.media.pictures import encode_jpeg
+
+
+class _Wish(msgspec.Struct, forbid_unknown_fields=True):
+    want: dict[str, Annotated[int, msgspec.Meta(ge=16, le=7680)]]
+
+
+class _Viewer:
+    """One dashboard: what it wants and what it has."""
+
+    def __init__(self, socket: web.WebSocketResponse, slots: Slots, engine: Engine) -> None:
+        self._socket = socket
+        self._slots = slots
+        self._engine = engine
+        self._wanted: dict[str, int] = {}
+        self._newest: dict[str, Message] = {}
+        self._changed = asyncio.Event()
+
+    async def receive(self) -> None:
+        """Take wishes until the viewer leaves or says something else."""
+        async for message in self._socket:
+            if message.type is not WSMsgType.TEXT:
+                break
+            try:
+                self._wanted |= msgspec.json.decode(message.data, type=_Wish).want
+            except msgspec.DecodeError as error:
+                await self._socket.close(code=1008, message=str(error)[:120].encode())
+                break
+            self._changed.set()
+
+    async def collect(self) -> None:
+        """Remember the newest analysed frame of each stream."""
+        while True:
+            for message in await self._slots.take():
+                if message.result is not None and not message.passed_over:
+                    self._newest[message.stream] = message
+            self._changed.set()
+
+    async def send(self) -> None:
+        """Send what is wanted and new."""
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            for stream in [name for name in self._wanted if name in self._newest]:
+                width, message = self._wanted.pop(stream), self._newest.pop(stream)
+                await self._socket.send_bytes(await self._engine.offload(_encode, message, width))
+
+
+async def serve_preview(request: web.Request, hub: Hub, engine: Engine) -> web.WebSocketResponse:
+    """A viewer's connection, from its first wish until it leaves."""
+    socket = web.WebSocketResponse(heartbeat=20, max_msg_size=16 << 10)
+    await socket.prepare(request)
+    with hub.subscribe() as slots:
+        viewer = _Viewer(socket, slots, engine)
+        tasks = [asyncio.create_task(work()) for work in (viewer.collect, viewer.send)]
+        try:
+            await viewer.receive()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+    return socket
+
+
+def _encode(message: Message, max_width: int) -> bytes:
+    assert message.result is not None
+    frame = message.result.frame
+    header = {"stream": message.stream, "seq": frame.seq, "width": frame.width, "height": frame.height}
+    head = msgspec.json.encode(header)
+    return len(head).to_bytes(4, "big") + head + encode_jpeg(frame.pixels(), max_width)
