@@ -97,7 +97,12 @@ class App:
         if not server.enabled:
             return Addresses()
         ws_port = await stack.enter_async_context(push_server(hub, server, self._hello))
-        info = {"version": __version__, "websocket": {"port": ws_port}, "preview": "/api/preview"}
+        info = {
+            "version": __version__,
+            "session": self._session,
+            "websocket": {"port": ws_port},
+            "preview": "/api/preview",
+        }
         faces = FaceServer(hub, workshop, self._settings.image_pipeline, info)
         http_port = await stack.enter_async_context(http_server(faces, server))
         host = f"[{server.host}]" if ":" in server.host else server.host

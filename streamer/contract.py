@@ -204,11 +204,20 @@ def _gender(female: float) -> Gender:
 
 
 def _emotions(shares: Floats) -> Emotions:
-    """Four decimals, the largest one taking up what rounding left over, so that they still sum to 1."""
-    values = [round(float(v), 4) for v in shares]
-    top = int(np.argmax(shares))
-    values[top] = round(1 - sum(v for i, v in enumerate(values) if i != top), 4)
-    return Emotions(**dict(zip(EMOTIONS, values, strict=True)))
+    """Four decimals that still sum to 1: what rounding left over goes to the leader, what it added too much comes off
+    those it raised most.
+    """
+    exact = shares.astype(np.float64) * 10_000
+    units = np.rint(exact).astype(int)
+    leader = int(np.argmax(shares))
+    over = int(units.sum()) - 10_000
+    if over <= 0:
+        units[leader] -= over
+    else:
+        raised = units - exact
+        raised[leader] = -1
+        units[np.argsort(-raised)[:over]] -= 1
+    return Emotions(**dict(zip(EMOTIONS, (units / 10_000).tolist(), strict=True)))
 
 
 def _landmarks(points: Floats) -> list[Landmark]:

@@ -6,6 +6,7 @@ to ask just gets fewer.
 """
 
 import asyncio
+import time
 from typing import Annotated
 
 import msgspec
@@ -23,10 +24,11 @@ class _Wish(msgspec.Struct, forbid_unknown_fields=True):
 class _Viewer:
     """One dashboard: what it wants and what it has."""
 
-    def __init__(self, socket: web.WebSocketResponse, slots: Slots, engine: Engine) -> None:
+    def __init__(self, socket: web.WebSocketResponse, slots: Slots, engine: Engine, session: str) -> None:
         self._socket = socket
         self._slots = slots
         self._engine = engine
+        self._session = session
         self._wanted: dict[str, int] = {}
         self._newest: dict[str, Message] = {}
         self._changed = asyncio.Event()
@@ -58,15 +60,15 @@ class _Viewer:
             self._changed.clear()
             for stream in [name for name in self._wanted if name in self._newest]:
                 width, message = self._wanted.pop(stream), self._newest.pop(stream)
-                await self._socket.send_bytes(await self._engine.offload(_encode, message, width))
+                await self._socket.send_bytes(await self._engine.offload(_encode, message, self._session, width))
 
 
-async def serve_preview(request: web.Request, hub: Hub, engine: Engine) -> web.WebSocketResponse:
+async def serve_preview(request: web.Request, hub: Hub, engine: Engine, session: str) -> web.WebSocketResponse:
     """A viewer's connection, from its first wish until it leaves."""
     socket = web.WebSocketResponse(heartbeat=20, max_msg_size=16 << 10)
     await socket.prepare(request)
     with hub.subscribe() as slots:
-        viewer = _Viewer(socket, slots, engine)
+        viewer = _Viewer(socket, slots, engine, session)
         tasks = [asyncio.create_task(work()) for work in (viewer.collect, viewer.send)]
         try:
             await viewer.receive()
@@ -77,9 +79,16 @@ async def serve_preview(request: web.Request, hub: Hub, engine: Engine) -> web.W
     return socket
 
 
-def _encode(message: Message, max_width: int) -> bytes:
+def _encode(message: Message, session: str, max_width: int) -> bytes:
     assert message.result is not None
     frame = message.result.frame
-    header = {"stream": message.stream, "seq": frame.seq, "width": frame.width, "height": frame.height}
+    header = {
+        "stream": message.stream,
+        "session": session,
+        "seq": frame.seq,
+        "width": frame.width,
+        "height": frame.height,
+        "ageMs": round((time.monotonic() - frame.arrived) * 1000, 1),
+    }
     head = msgspec.json.encode(header)
     return len(head).to_bytes(4, "big") + head + encode_jpeg(frame.pixels(), max_width)

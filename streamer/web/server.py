@@ -50,7 +50,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class FaceServer:
-    """The handlers. `info` tells the dashboard where things are."""
+    """The handlers. `info` tells the dashboard where things are, and the `session` of the records."""
 
     def __init__(self, hub: Hub, workshop: Workshop, image_pipeline: str, info: dict[str, Any]) -> None:
         self._hub = hub
@@ -114,7 +114,7 @@ class FaceServer:
         return _json({"streams": newest})
 
     async def preview(self, request: web.Request) -> web.WebSocketResponse:
-        return await serve_preview(request, self._hub, self._workshop.engine)
+        return await serve_preview(request, self._hub, self._workshop.engine, self._info["session"])
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         path = _STATIC / request.match_info.get("name", "index.html")

@@ -1,0 +1,92 @@
+"""What all tests share: weights pulled once, the portrait, a clip with a known face, and the program as a process."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import pytest
+
+from streamer.config import ModelSettings, Settings
+from streamer.face import Pixels
+from streamer.inference.models import Models, Workshop
+from streamer.media.demo import FPS, HEIGHT, WIDTH, paint_scene, take_picture
+from streamer.media.pictures import read_picture
+
+CLIP_FRAMES = 75
+
+
+def unavailable(reason: str) -> None:
+    """Skip for want of something this machine lacks; in CI, where everything can be had, that is a failure."""
+    if os.environ.get("CI"):
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def settings() -> Settings:
+    """Default settings over the cache that the program itself uses."""
+    return Settings(models=ModelSettings(cache=os.environ.get("STREAMER_CACHE", "")))
+
+
+@pytest.fixture(scope="session")
+def workshop(settings: Settings) -> Iterator[Workshop]:
+    """Pulls the weights if they are not here yet: the only network that the tests use."""
+    workshop = Workshop(settings)
+    yield workshop
+    workshop.close()
+
+
+@pytest.fixture(scope="session")
+def realtime(workshop: Workshop) -> Models:
+    return workshop.models("realtime")
+
+
+@pytest.fixture(scope="session")
+def accurate(workshop: Workshop) -> Models:
+    return workshop.models("accurate")
+
+
+@pytest.fixture(scope="session")
+def portrait_path(workshop: Workshop) -> Path:
+    """The public-domain portrait: one woman, smiling, in her thirties or forties."""
+    return workshop.picture("portrait")
+
+
+@pytest.fixture(scope="session")
+def portrait(portrait_path: Path) -> Pixels:
+    return read_picture(portrait_path)
+
+
+@pytest.fixture(scope="session")
+def face_clip(portrait: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three seconds of the demo's moving camera as H.264 without B-frames: 75 frames, one face in each."""
+    path = tmp_path_factory.mktemp("clips") / "face.mp4"
+    scene = paint_scene(portrait)
+    with av.open(str(path), "w") as writer:
+        stream = writer.add_stream("libx264", rate=Fraction(round(FPS)), options={"bf": "0", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = WIDTH, HEIGHT, "yuv420p", round(FPS)
+        for n in range(CLIP_FRAMES):
+            picture = av.VideoFrame.from_ndarray(take_picture(scene, n / FPS), format="bgr24")
+            writer.mux(stream.encode(picture))
+        writer.mux(stream.encode())
+    return path
+
+
+Streamer = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def streamer(workshop: Workshop) -> Streamer:
+    """Runs the command to its end: `streamer("image", path)`. The weights are there by then."""
+
+    def run(*arguments: str | Path, timeout: float = 60, **options: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "streamer", *map(str, arguments)]
+        return subprocess.run(  # type: ignore[call-overload,no-any-return]
+            command, capture_output=True, text=True, timeout=timeout, check=False, **options
+        )
+
+    return run

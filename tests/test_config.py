@@ -1,0 +1,123 @@
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamer.config import (
+    Pipeline,
+    Settings,
+    StreamSettings,
+    address,
+    data_folder,
+    parse,
+    read_pipeline,
+    read_settings,
+    stream_name,
+)
+from streamer.errors import ConfigError, StreamerError, redact
+
+
+def complaint(text: str, into: type = Settings) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        parse(text, into, "x.toml")
+    return caught.value
+
+
+def test_the_default_configuration_shows_every_key_with_its_default() -> None:
+    path = data_folder("configs") / "default.toml"
+    head, mark, example_text = path.read_text().partition("# [streams.entrance]")
+    shown = parse(head + (mark + example_text).replace("# ", "", 1).replace("\n# ", "\n"), Settings, str(path))
+    assert msgspec.structs.replace(shown, streams={}) == Settings()
+    example = shown.streams["entrance"]  # in comments, all the same
+    assert example == StreamSettings(example.url)
+    text = path.read_text()
+    for field in msgspec.structs.fields(StreamSettings) + msgspec.structs.fields(Settings):
+        assert field.encode_name in text
+
+
+@pytest.mark.parametrize("name", ["realtime", "accurate"])
+def test_the_pipelines_show_every_key(name: str) -> None:
+    raw = msgspec.toml.decode((data_folder("pipelines") / f"{name}.toml").read_bytes())
+    for part in msgspec.structs.fields(Pipeline):
+        assert part.encode_name in raw
+        if part.encode_name != "description":
+            keys = {field.encode_name for field in msgspec.structs.fields(part.type)}
+            assert set(raw[part.encode_name]) == keys
+    assert read_pipeline(name).detect.threshold > read_pipeline(name).detect.low_threshold
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "hint"),
+    [
+        ("[server]\nws_prot = 1", "$.server: unknown key 'ws_prot'", "did you mean 'ws_port'? known: enabled, host"),
+        ("[streams.door]\nurl = 'a'\nfsp = 1", "$.streams.door: unknown key 'fsp'", "known: url, user, password"),
+        ("[server]\nws_port = 'x'", "$.server.ws_port: expected `int`", ""),
+        ("[server]\nws_port = 70000", "$.server.ws_port", ""),
+        ("device = 'TPU'", "$.device", ""),
+        ("[streams.door]\nuser = 'me'", "missing required field `url`", ""),
+        ("a = = 1", "not valid TOML", ""),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_path(text: str, message: str, hint: str) -> None:
+    error = complaint(text)
+    assert error.message.startswith("x.toml: ")
+    assert message in error.message
+    assert hint in error.hint
+
+
+def test_unknown_keys_of_pipelines_are_refused_too() -> None:
+    assert "$.track: unknown key 'min_hit'" in complaint("[track]\nmin_hit = 3", Pipeline).message
+    with pytest.raises(ConfigError, match="unknown pipeline 'fast'") as caught:
+        read_pipeline("fast")
+    assert "accurate, realtime" in caught.value.hint
+
+
+def test_a_missing_configuration_is_said() -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        read_settings(Path("nowhere.toml"))
+
+
+def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text(
+        "[streams.a]\nurl='clip.mp4'\n[streams.b]\nurl='rtsp://h/x'\n[streams.c]\nurl='0'\n[log]\npath='logs'\n"
+    )
+    read = read_settings(file)
+    assert [s.url for s in read.streams.values()] == [str(tmp_path / "clip.mp4"), "rtsp://h/x", "0"]
+    assert read.log.path == str(tmp_path / "logs")
+
+
+@given(st.text(min_size=1, max_size=20), st.text(max_size=20))
+def test_credentials_are_encoded_once_and_never_show(user: str, password: str) -> None:
+    url = address(StreamSettings("rtsp://cam:554/live", user=user, password=password))
+    assert url.startswith("rtsp://")
+    assert url.endswith("@cam:554/live")
+    assert url.count("@") == 1
+    assert redact(f"cannot open '{url}'") == "cannot open 'rtsp://***@cam:554/live'"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "rtsp://cam:p@ss/w0rd@host/x: refused",
+        "http://host/live?user=me&password=w0rd&x=1",
+        "https://h/x?token=w0rd;y",
+        "RTSP://a:w0rd@h",
+    ],
+)
+def test_secrets_never_reach_an_error(text: str) -> None:
+    error = StreamerError(text, hint=text)
+    assert "w0rd" not in str(error) + repr(error) + error.hint
+
+
+@given(st.lists(st.text(max_size=60), max_size=8))
+def test_names_for_sources_are_valid_and_different(urls: list[str]) -> None:
+    names: set[str] = set()
+    for url in urls:
+        name = stream_name(url, names)
+        assert name not in names
+        names.add(name)
+    streams = {name: {"url": "x"} for name in names}
+    assert set(msgspec.convert({"streams": streams}, Settings).streams) == names

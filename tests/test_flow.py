@@ -1,0 +1,167 @@
+"""Mailbox, ordered work, slots and hub, with plain values."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from streamer.errors import SourceError
+from streamer.face import FrameResult
+from streamer.flow import Hub, Mailbox, Message, OverrunError, Slots, ordered
+from tests.test_contract import frame
+
+
+def marked(item: str) -> str:
+    return item if item.startswith("skipped") else f"skipped {item}"
+
+
+async def take_all(mailbox: Mailbox[str]) -> list[str]:
+    return [item async for item in mailbox]
+
+
+async def test_the_newest_wins_and_the_others_keep_their_place() -> None:
+    mailbox = Mailbox(marked)
+    for item in "abc":
+        assert mailbox.put(item, newest_wins=True)
+    assert await anext(mailbox) == "skipped a"
+    mailbox.put("d", newest_wins=True)
+    mailbox.finish()
+    assert await take_all(mailbox) == ["skipped b", "skipped c", "d"]
+
+
+async def test_a_patient_put_waits_until_there_is_room_and_nothing_is_skipped() -> None:
+    mailbox = Mailbox(marked, size=2)
+    items = [str(n) for n in range(500)]
+
+    def produce() -> None:
+        for item in items:
+            mailbox.put(item, newest_wins=False)
+        mailbox.finish()
+
+    thread = threading.Thread(target=produce)
+    thread.start()
+    assert await take_all(mailbox) == items
+    thread.join()
+
+
+async def test_a_closed_mailbox_lets_the_waiting_thread_go() -> None:
+    mailbox, answers = Mailbox(marked, size=1), []
+    mailbox.put("a", newest_wins=False)
+    waiting = asyncio.to_thread(lambda: answers.append(mailbox.put("b", newest_wins=False)))
+    task = asyncio.create_task(waiting)
+    mailbox.finish()
+    await task
+    assert answers == [False]
+
+
+async def test_what_waits_is_taken_before_the_error_comes() -> None:
+    mailbox = Mailbox(marked)
+    mailbox.put("a", newest_wins=False)
+    mailbox.finish(SourceError("gone"))
+    assert await anext(mailbox) == "a"
+    with pytest.raises(SourceError, match="gone"):
+        await anext(mailbox)
+
+
+async def test_an_analysis_that_hangs_is_an_error_not_a_leak() -> None:
+    mailbox = Mailbox(marked, limit=10)
+    for _ in range(10):
+        mailbox.put("x", newest_wins=True)
+    with pytest.raises(OverrunError):
+        mailbox.put("x", newest_wins=True)
+
+
+async def numbers(count: int, closed: list[bool]) -> AsyncGenerator[int, None]:
+    try:
+        for n in range(count):
+            yield n
+    finally:
+        closed.append(True)
+
+
+async def test_ordered_work_runs_side_by_side_and_answers_in_order() -> None:
+    running, most, closed = 0, 0, list[bool]()
+    gates = [asyncio.Event() for _ in range(6)]
+
+    async def work(n: int) -> int:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        if n % 2:  # every odd one ends before the even one that precedes it
+            gates[n - 1].set()
+        else:
+            await gates[n].wait()
+        running -= 1
+        return n * n
+
+    assert [r async for r in ordered(numbers(6, closed), work, 2)] == [0, 1, 4, 9, 16, 25]
+    assert most == 2
+    assert closed == [True]
+
+
+async def test_ordered_work_fails_in_its_place_and_closes_its_source() -> None:
+    closed, results = list[bool](), list[int]()
+
+    async def work(n: int) -> int:
+        if n == 3:
+            raise SourceError("three")
+        return n
+
+    with pytest.raises(SourceError, match="three"):
+        async for result in ordered(numbers(9, closed), work, 2):
+            results.append(result)
+    assert results == [0, 1, 2]
+    assert closed == [True]
+
+
+async def test_ordered_work_can_be_left_early() -> None:
+    closed = list[bool]()
+
+    async def work(n: int) -> int:
+        return n
+
+    results = ordered(numbers(1000, closed), work, 3)
+    assert await anext(results) == 0
+    await results.aclose()
+    assert closed == [True]
+
+
+def message(stream: str, seq: int, skipped: str | None = None) -> Message:
+    result = FrameResult(frame(seq=seq, skipped=skipped), (), {}, 0, 10.0)
+    return Message(stream, f"{stream}{seq}".encode(), result)
+
+
+async def test_a_slow_consumer_gets_the_newest_of_each_stream() -> None:
+    slots = Slots()
+    for each in (message("a", 1), message("b", 1), message("a", 2), Message("a", b"live")):
+        slots.offer(each)
+    assert [m.data for m in await slots.take()] == [b"live", b"a2", b"b1"]
+    assert slots.skipped == 1
+
+
+async def test_a_frame_that_was_not_analysed_never_hides_one_that_was() -> None:
+    slots = Slots()
+    slots.offer(message("a", 1))
+    slots.offer(message("a", 2, skipped="superseded"))
+    assert [m.data for m in await slots.take()] == [b"a1"]
+
+
+class Keeper:
+    def __init__(self) -> None:
+        self.kept: list[bytes] = []
+
+    async def put(self, message: Message) -> None:
+        self.kept.append(message.data)
+
+
+async def test_keepers_get_everything_and_newcomers_the_newest() -> None:
+    keeper = Keeper()
+    hub = Hub((keeper,))
+    for each in (Message("a", b"live"), message("a", 1), message("a", 2), message("a", 3, skipped="x")):
+        await hub.publish(each)
+    assert keeper.kept == [b"live", b"a1", b"a2", b"a3"]
+    with hub.subscribe() as slots:
+        assert [m.data for m in await slots.take()] == [b"live", b"a2"]
+        await hub.publish(message("a", 4))
+        assert [m.data for m in await slots.take()] == [b"a4"]

@@ -1,0 +1,135 @@
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamer.analysis.smoothing import ForgettingMean, OneEuro, Smoother
+from streamer.config import SmoothSettings
+from streamer.face import EMOTIONS, Face
+
+HAPPY, NEUTRAL = EMOTIONS.index("happy"), EMOTIONS.index("neutral")
+
+
+def shares(leader: int, share: float = 0.9) -> np.ndarray[tuple[int], np.dtype[np.float32]]:
+    values = np.full(7, (1 - share) / 6, np.float32)
+    values[leader] = share
+    return values
+
+
+def face(track: int = 1, **changes: object) -> Face:
+    plain = Face(
+        box=np.array([100, 100, 200, 220], np.float32),
+        score=0.9,
+        landmarks=np.full((5, 2), 150, np.float32),
+        age=30.0,
+        female=0.9,
+        emotions=shares(NEUTRAL),
+        track_id=track,
+    )
+    return msgspec.structs.replace(plain, **changes)
+
+
+def smoother() -> Smoother:
+    return Smoother(SmoothSettings(), forget=1.0)
+
+
+def test_a_steady_face_stays_as_it_is() -> None:
+    s = smoother()
+    for n in range(20):
+        (result,) = s.update((face(),), n / 25)
+    np.testing.assert_allclose(result.box, [100, 100, 200, 220], atol=1e-3)
+    assert (result.age, result.female) == (pytest.approx(30), pytest.approx(0.9))
+    np.testing.assert_allclose(result.emotions, shares(NEUTRAL), atol=1e-3)
+
+
+@pytest.mark.parametrize("fps", [30, 15, 5])
+def test_a_change_of_expression_shows_within_a_few_tenths_of_a_second(fps: int) -> None:
+    s = smoother()
+    for n in range(2 * fps):
+        s.update((face(),), n / fps)
+    for n in range(2 * fps, 3 * fps):
+        (result,) = s.update((face(emotions=shares(HAPPY)),), n / fps)
+        if np.argmax(result.emotions) == HAPPY:
+            assert n / fps - 2 <= 0.4
+            return
+    pytest.fail("the change never showed")
+
+
+def test_flicker_between_two_emotions_does_not_reach_the_label() -> None:
+    s, labels = smoother(), set()
+    for n in range(100):
+        emotions = shares(NEUTRAL, 0.45) if n % 2 else shares(HAPPY, 0.45)
+        (result,) = s.update((face(emotions=emotions),), n / 25)
+        labels.add(int(np.argmax(result.emotions)))
+    assert len(labels) == 1
+
+
+def test_gender_flips_only_when_the_other_one_leads_clearly() -> None:
+    s = smoother()
+    for n in range(50):
+        s.update((face(female=0.55),), n / 25)
+    wobble = [s.update((face(female=0.45),), 2 + n / 25)[0].female >= 0.5 for n in range(250)]
+    assert all(wobble)
+    clear = [s.update((face(female=0.05),), 12 + n / 25)[0].female >= 0.5 for n in range(250)]
+    assert not clear[-1]
+
+
+def test_a_face_that_says_nothing_changes_nothing() -> None:
+    s = smoother()
+    for n in range(50):
+        s.update((face(),), n / 25)
+    (result,) = s.update((face(age=80.0, female=0.0, emotions=shares(HAPPY), quality=0.0),), 2.04)
+    assert result.age == pytest.approx(30, abs=0.1)
+    assert result.female == pytest.approx(0.9, abs=0.02)
+    assert np.argmax(result.emotions) == NEUTRAL
+
+
+def test_tracks_do_not_mix_and_a_forgotten_one_starts_anew() -> None:
+    s = smoother()
+    s.update((face(1, age=20.0), face(2, age=60.0)), 0.0)
+    one, two = s.update((face(1, age=20.0), face(2, age=60.0)), 0.04)
+    assert (one.age, two.age) == (pytest.approx(20), pytest.approx(60))
+    s.update((), 1.5)
+    (again,) = s.update((face(1, age=70.0),), 1.6)
+    assert again.age == pytest.approx(70)
+
+
+def test_the_raw_face_rides_along_when_asked() -> None:
+    s = smoother()
+    s.update((face(age=20.0),), 0.0)
+    given_face = face(age=40.0)
+    (result,) = s.update((given_face,), 0.04, keep_raw=True)
+    assert result.raw is given_face
+    assert result.age < 40
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 0.5), st.floats(-500, 500)), min_size=1, max_size=40))
+def test_one_euro_stays_within_what_it_was_given(steps: list[tuple[float, float]]) -> None:
+    smooth, at, low, high = OneEuro(2.0, 4.0), 0.0, np.inf, -np.inf
+    for dt, value in steps:
+        at += dt
+        low, high = min(low, value), max(high, value)
+        result = smooth.update(np.array([value], np.float32), 100.0, at)
+        assert low - 1e-2 <= float(result[0]) <= high + 1e-2
+
+
+@given(st.lists(st.tuples(st.floats(0.001, 2), st.floats(0, 100), st.floats(0, 1)), min_size=1, max_size=40))
+def test_a_forgetting_mean_stays_within_its_samples(samples: list[tuple[float, float, float]]) -> None:
+    mean, at = ForgettingMean(2.0), 0.0
+    for dt, value, weight in samples:
+        at += dt
+        result = float(mean.update(value, weight, at))
+    values = [value for _, value, _ in samples]
+    assert min(values) - 1e-6 <= result <= max(values) + 1e-6
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.floats(0.001, 1), min_size=7, max_size=7), min_size=1, max_size=30))
+def test_emotions_always_sum_to_one(frames: list[list[float]]) -> None:
+    s = smoother()
+    for n, values in enumerate(frames):
+        emotions = (np.array(values) / sum(values)).astype(np.float32)
+        (result,) = s.update((face(emotions=emotions),), n / 25)
+        assert float(result.emotions.sum()) == pytest.approx(1, abs=1e-5)
+        assert float(result.emotions.min()) >= 0

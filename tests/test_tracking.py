@@ -1,0 +1,107 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamer.analysis.cuts import CutDetector
+from streamer.analysis.tracking import Tracker
+from streamer.config import TrackSettings
+from streamer.face import Detections
+
+THRESHOLD = 0.6
+
+
+def faces(*placed: tuple[float, float, float, float]) -> Detections:
+    """Detections of squares: (centre x, centre y, side, score)."""
+    given = np.array(placed, np.float32).reshape(-1, 4)
+    half = given[:, 2:3] / 2
+    boxes = np.concatenate([given[:, :2] - half, given[:, :2] + half], 1)
+    return Detections(boxes, given[:, 3], np.zeros((len(given), 5, 2), np.float32))
+
+
+def tracker(**changes: float) -> Tracker:
+    return Tracker(TrackSettings(**changes), THRESHOLD)
+
+
+def test_a_certain_face_is_shown_at_once_and_keeps_its_number() -> None:
+    t = tracker()
+    seen = [t.update(faces((100 + 2 * n, 100, 50, 0.9)), n / 25).ids.tolist() for n in range(50)]
+    assert seen == [[1]] * 50
+
+
+def test_a_doubtful_face_is_shown_once_it_has_lasted() -> None:
+    t = tracker(confirm=0.1, sure=0.8)
+    shown = [len(t.update(faces((100, 100, 50, 0.7)), n / 25).ids) for n in range(5)]
+    assert shown == [0, 0, 0, 1, 1]  # 0.12 s is the first look after 0.1 s
+
+
+def test_a_faint_face_keeps_a_track_but_starts_none() -> None:
+    t = tracker()
+    assert t.update(faces((100, 100, 50, 0.4)), 0.0).ids.tolist() == []
+    t.update(faces((100, 100, 50, 0.9)), 0.04)
+    assert t.update(faces((101, 100, 50, 0.4)), 0.08).ids.tolist() == [1]
+
+
+@pytest.mark.parametrize(("away", "number"), [(0.8, 1), (1.2, 2)])
+def test_a_lost_face_keeps_its_number_for_a_while(away: float, number: int) -> None:
+    t = tracker(lost=1.0)
+    for n in range(10):
+        t.update(faces((100, 100, 50, 0.9)), n / 25)
+    last = 9 / 25
+    assert t.update(faces(), last + away / 2).ids.tolist() == []  # one that left is gone at once
+    assert t.update(faces((100, 100, 50, 0.9)), last + away).ids.tolist() == [number]
+
+
+def test_numbers_are_never_used_again() -> None:
+    t = tracker()
+    t.update(faces((100, 100, 50, 0.9), (300, 100, 50, 0.9)), 0.0)
+    t.reset()
+    assert t.update(faces((100, 100, 50, 0.9)), 0.04).ids.tolist() == [3]
+
+
+@pytest.mark.parametrize("fps", [30, 15, 5])
+def test_two_who_pass_each_other_keep_their_numbers_at_any_rate(fps: int) -> None:
+    t = tracker()
+    left, right = [], []
+    for n in range(3 * fps):
+        at = n / fps
+        a, b = (50 + 120 * at, 100, 50, 0.9), (410 - 120 * at, 130, 50, 0.9)
+        tracked = t.update(faces(a, b), at)
+        order = tracked.ids[np.argsort(tracked.detections.boxes[:, 1])]  # the upper one first
+        left.append(order[0])
+        right.append(order[1])
+    assert len(set(left)) == len(set(right)) == 1
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.lists(
+            st.tuples(st.floats(0, 500), st.floats(0, 500), st.floats(10, 200), st.floats(0.3, 1)), max_size=6
+        ),
+        max_size=20,
+    ),
+    st.sampled_from([5, 25, 60]),
+)
+def test_whatever_comes_numbers_are_unique_and_strong_detections_belong_to_somebody(
+    pictures: list[list[tuple[float, float, float, float]]], fps: int
+) -> None:
+    t = tracker(sure=0.0)
+    highest = 0
+    for n, picture in enumerate(pictures):
+        found = faces(*picture)
+        tracked = t.update(found, n / fps)
+        assert len(set(tracked.ids.tolist())) == len(tracked.ids)
+        strong = found.scores >= THRESHOLD
+        assert np.isin(found.scores[strong], tracked.detections.scores).all()
+        fresh = tracked.ids[tracked.ids > highest]
+        assert fresh.tolist() == sorted(fresh)
+        highest = max(highest, *tracked.ids.tolist(), 0)
+
+
+def test_a_cut_is_seen_and_a_change_of_light_is_not() -> None:
+    random = np.random.default_rng(5)
+    scene, other = random.uniform(20, 200, (2, 18, 32)).astype(np.float32)
+    cuts = CutDetector(0.32)
+    seen = [cuts.update(picture) for picture in (scene, scene, scene * 0.6 + 20, other, other)]
+    assert seen == [False, False, False, True, False]
