@@ -171,11 +171,11 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
 
     for name, stream in settings.streams.items():
         where = resolve(stream)
-        out.print(f"{name}: {where.kind} {redact(stream.url)}", markup=False)
+        out.print(f"{name}: {where.kind} {redact(stream.url)}", markup=False, soft_wrap=True)
     server = settings.server
     out.print(f"pipeline: {settings.pipeline}; stills: {settings.image_pipeline}; device: {settings.device}")
     out.print(f"page: http://{server.host}:{server.http_port}/; websocket: ws://{server.host}:{server.ws_port}/")
-    out.print(f"log: {settings.log.path or 'none'}", markup=False)
+    out.print(f"log: {settings.log.path or 'none'}", markup=False, soft_wrap=True)
     out.print("The configuration is fine.")
 
 
@@ -195,7 +195,7 @@ def list_models(context: typer.Context) -> None:
         here = "yes" if store.weights(card).is_file() else "no"
         table.add_row(card.name, card.task, card.licence.name, package, here)
     out.print(table)
-    out.print(f"cache: {settings.folder()}", markup=False)
+    out.print(f"cache: {settings.folder()}", markup=False, soft_wrap=True)
 
 
 @models_app.command()

@@ -101,17 +101,17 @@ async def test_ordered_work_runs_side_by_side_and_answers_in_order() -> None:
 
 
 async def test_ordered_work_fails_in_its_place_and_closes_its_source() -> None:
-    closed, results = list[bool](), list[int]()
+    closed = list[bool]()
 
     async def work(n: int) -> int:
         if n == 3:
             raise SourceError("three")
         return n
 
+    working = ordered(numbers(9, closed), work, 2)
+    assert [await anext(working) for _ in range(3)] == [0, 1, 2]
     with pytest.raises(SourceError, match="three"):
-        async for result in ordered(numbers(9, closed), work, 2):
-            results.append(result)
-    assert results == [0, 1, 2]
+        await anext(working)
     assert closed == [True]
 
 

@@ -73,13 +73,11 @@ def test_a_similarity_is_found_again(scale: float, angle: float, x: float, y: fl
 
 @given(boxes(), st.floats(1, 2), st.sampled_from([64, 192]))
 def test_maps_invert(found: Floats, scale: float, size: int) -> None:
-    eyes = found[:, None, :2] + np.array([[0.3, 0.4], [0.7, 0.35], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]]) * (
-        found[:, None, 2:] - found[:, None, :2]
-    )
-    maps = g.region_maps(found, eyes.astype(np.float32), scale, size)
-    points = eyes.astype(np.float32)
+    places = np.array([[0.3, 0.4], [0.7, 0.35], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
+    points = found[:, None, :2] + places * (found[:, None, 2:] - found[:, None, :2])
+    maps = g.region_maps(found, points, scale, size)
     np.testing.assert_allclose(g.apply(g.invert(maps), g.apply(maps, points)), points, atol=0.1)
     level = g.apply(maps, points)
     np.testing.assert_allclose(level[:, 0, 1], level[:, 1, 1], atol=size * 0.01)  # eyes are level
-    middle = ((found[:, :2] + found[:, 2:]) / 2)[:, None]
+    middle: Floats = ((found[:, :2] + found[:, 2:]) / np.float32(2))[:, None]
     np.testing.assert_allclose(g.apply(maps, middle)[:, 0], size / 2, atol=size * 0.01)

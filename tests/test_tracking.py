@@ -76,9 +76,7 @@ def test_two_who_pass_each_other_keep_their_numbers_at_any_rate(fps: int) -> Non
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.lists(
-            st.tuples(st.floats(0, 500), st.floats(0, 500), st.floats(10, 200), st.floats(0.3, 1)), max_size=6
-        ),
+        st.lists(st.tuples(st.floats(0, 500), st.floats(0, 500), st.floats(10, 200), st.floats(0.3, 1)), max_size=6),
         max_size=20,
     ),
     st.sampled_from([5, 25, 60]),

@@ -41,16 +41,18 @@ _KINDS: tuple[tuple[tuple[type[BaseException], ...], type[SourceError], str, str
         "holds no video that can be decoded",
         "is it the right file or stream, and is it complete?",
     ),
-    ((av.error.HTTPError,), SourceError, "the server refused", "see the server's log"),
     ((ConnectionError,), UnreachableError, "the connection was lost", _CHECK_ADDRESS),
-    ((OSError,), UnreachableError, "cannot be reached", _CHECK_ADDRESS),
 )
 
 
 def typed(error: BaseException, url: str) -> SourceError:
-    """The error for people and programs that FFmpeg's `error` on `url` stands for; its text is kept."""
-    detail = getattr(error, "strerror", None) or str(error)
+    """The error for people and programs that FFmpeg's `error` on `url` stands for."""
     for kinds, result, what, hint in _KINDS:
         if isinstance(error, kinds):
-            return result(f"{url}: {what}: {detail}", hint)
+            return result(f"{url}: {what}", hint)
+    detail = getattr(error, "strerror", None) or str(error)
+    if isinstance(error, av.error.HTTPError):
+        return SourceError(f"{url}: the server refused: {detail}", "see the server's log")
+    if isinstance(error, OSError):
+        return UnreachableError(f"{url}: cannot be reached: {detail}", _CHECK_ADDRESS)
     return CorruptError(f"{url}: {detail}")

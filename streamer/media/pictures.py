@@ -11,8 +11,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from streamer.errors import PictureError
 from streamer.face import Pixels
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
+SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif")
 MAX_PIXELS = 64_000_000  # a decoded picture of this size takes 192 MB
 
 
@@ -43,9 +43,7 @@ def decode_picture(data: bytes, name: str = "the picture") -> Pixels:
             upright = ImageOps.exif_transpose(image)
             return np.ascontiguousarray(np.asarray(_as_rgb(upright))[:, :, ::-1])
     except UnidentifiedImageError:
-        raise PictureError(
-            f"{name}: is not a picture of a known format", "send JPEG, PNG, WebP, BMP, GIF or TIFF"
-        ) from None
+        raise PictureError(f"{name}: is not a picture of a known format", "send JPEG, PNG, WebP, BMP or GIF") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PictureError(f"{name}: has too many pixels", "make it smaller", code="tooLarge") from None
     except (OSError, ValueError, SyntaxError, EOFError) as error:  # what Pillow raises for damage, by format

@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamer.config import StreamSettings
-from streamer.errors import CorruptError, DisconnectedError, NotVideoError
+from streamer.errors import CorruptError, DisconnectedError, NotVideoError, SourceTimeoutError
 from streamer.face import Frame, Pixels
 from streamer.media.address import Address, check
 from streamer.media.faults import typed
@@ -48,9 +48,19 @@ def read_video(where: Address, stream: StreamSettings, first_seq: int, put: Put)
 
 
 def _open(where: Address, stream: StreamSettings) -> InputContainer:
-    # FFmpeg notices a time-out only at the second half of it.
-    timeout = None if where.kind in ("file", "webcam") else (stream.open_timeout, stream.stall / 2)
-    return av.open(where.url, format=where.format, options=dict(where.options), timeout=timeout)
+    local = where.kind in ("file", "webcam")
+    # FFmpeg notices that reading takes too long only at the second half of the time allowed.
+    timeout = None if local else (stream.open_timeout, stream.stall / 2)
+    start = time.monotonic()
+    try:
+        return av.open(where.url, format=where.format, options=dict(where.options), timeout=timeout)
+    except av.error.InvalidDataError as error:
+        # An RTSP server that takes the connection but never answers looks like bad data when the time is up.
+        if local or time.monotonic() - start < 0.9 * stream.open_timeout:
+            raise
+        raise SourceTimeoutError(
+            f"{where.url}: no answer in {stream.open_timeout:g} s", "is it the right port?"
+        ) from error
 
 
 def _video_stream(container: InputContainer, where: Address) -> VideoStream:

@@ -2,10 +2,10 @@
 
 import asyncio
 import errno
+import io
 import os
 from collections import deque
 from pathlib import Path
-from typing import BinaryIO
 
 from streamer.errors import OutputError
 from streamer.flow import Message
@@ -23,7 +23,7 @@ class Journal:
         """Raises OutputError if nothing can be written there."""
         self._path = path
         self._one_file = path.suffix == ".jsonl"
-        self._files: dict[Path, BinaryIO] = {}
+        self._files: dict[Path, io.FileIO] = {}
         self._waiting: deque[Message] = deque()
         self._changed = asyncio.Condition()
         self._closing = False
@@ -85,12 +85,13 @@ class Journal:
             lines.setdefault(path, []).append(message.data)
         for path, records in lines.items():
             file = self._file(path)
-            file.write(b"\n".join(records) + b"\n")
-            file.flush()
+            rest = memoryview(b"\n".join(records) + b"\n")
+            while rest:
+                rest = rest[file.write(rest) :]
 
-    def _file(self, path: Path) -> BinaryIO:
+    def _file(self, path: Path) -> io.FileIO:
         if path not in self._files:
-            file = path.open("ab+")
+            file = path.open("ab+", buffering=0)
             # After a crash the last line may be torn: the next record must not be glued to it.
             if file.tell() and (file.seek(-1, os.SEEK_END), file.read())[1] != b"\n":
                 file.write(b"\n")

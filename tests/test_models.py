@@ -1,0 +1,150 @@
+"""The real models on a real face."""
+
+import asyncio
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from streamer.analysis import decode, geometry
+from streamer.config import DetectSettings
+from streamer.errors import DeviceError
+from streamer.face import EMOTIONS, Face, Pixels
+from streamer.inference.crops import fill_letterbox, warp
+from streamer.inference.models import Models, Workshop
+from streamer.inference.runtime import Engine, cpu_budget
+from streamer.pipeline import analyse_picture
+
+# Where they are on the portrait, found by eye: eyes, nose, corners of the lips.
+TRUTH = np.array([[204, 103], [246, 104], [224, 125], [201, 140], [245, 142]], np.float32)
+
+
+async def test_the_portrait_shows_one_smiling_woman(accurate: Models, portrait: Pixels) -> None:
+    (face,) = await analyse_picture(portrait, accurate)
+    assert face.score > 0.85
+    assert face.female > 0.6
+    assert 25 <= face.age <= 55
+    assert EMOTIONS[int(np.argmax(face.emotions))] == "happy"
+    assert face.emotions.sum() == pytest.approx(1, abs=1e-3)
+    assert face.quality > 0.5
+    left, top, right, bottom = face.box
+    assert (left < TRUTH[:, 0]).all()
+    assert (TRUTH[:, 0] < right).all()
+    assert (top < TRUTH[:, 1]).all()
+    assert (TRUTH[:, 1] < bottom).all()
+    eye_distance = np.linalg.norm(TRUTH[1] - TRUTH[0])
+    assert np.linalg.norm(face.landmarks - TRUTH, axis=1).max() < 0.12 * eye_distance
+
+
+@pytest.mark.parametrize("angle", [-30, 20])
+async def test_a_tilted_head_is_found_with_its_points(accurate: Models, portrait: Pixels, angle: float) -> None:
+    turn = cv2.getRotationMatrix2D((224, 120), angle, 1.0)
+    tilted = cv2.warpAffine(portrait, turn, (512, 512), borderMode=cv2.BORDER_REPLICATE)
+    (face,) = await analyse_picture(tilted.astype(np.uint8), accurate)
+    expected = TRUTH @ turn[:, :2].T + turn[:, 2]
+    assert np.linalg.norm(face.landmarks - expected, axis=1).max() < 0.15 * 42
+
+
+async def test_many_faces_come_largest_first_and_are_alike(accurate: Models, portrait: Pixels) -> None:
+    small = cv2.resize(portrait, (256, 256), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    scene = np.full((512, 1280, 3), 128, np.uint8)
+    scene[:, :512] = portrait
+    scene[:256, 512:768], scene[256:, 512:768], scene[:256, 768:1024] = small, small, small
+    faces = await analyse_picture(scene, accurate)
+    assert len(faces) == 4
+    areas = [float(geometry.area(face.box[None])[0]) for face in faces]
+    assert areas == sorted(areas, reverse=True)
+    assert all(face.female > 0.5 for face in faces)
+    alone: tuple[Face, ...] = await analyse_picture(portrait, accurate)
+    assert faces[0].age == pytest.approx(alone[0].age, abs=3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 900), (900, 7), (64, 64), (2000, 300)])
+async def test_pictures_without_faces_of_any_shape(accurate: Models, shape: tuple[int, int]) -> None:
+    assert await analyse_picture(np.full((*shape, 3), 90, np.uint8), accurate) == ()
+
+
+async def test_many_callers_at_once_get_their_own_answers(accurate: Models, portrait: Pixels) -> None:
+    empty = np.zeros((512, 512, 3), np.uint8)
+    pictures = [portrait if n % 2 else empty for n in range(12)]
+    answers = await asyncio.gather(*(analyse_picture(picture, accurate) for picture in pictures))
+    assert [len(faces) for faces in answers] == [n % 2 for n in range(12)]
+
+
+async def test_a_cancelled_caller_gives_its_request_back(accurate: Models, portrait: Pixels) -> None:
+    for _ in range(20):
+        task = asyncio.create_task(analyse_picture(portrait, accurate))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert len(await analyse_picture(portrait, accurate)) == 1
+
+
+def test_the_letterbox_keeps_proportions_and_maps_back(portrait: Pixels) -> None:
+    wide = cv2.copyMakeBorder(portrait, 0, 0, 0, 400, cv2.BORDER_CONSTANT).astype(np.uint8)
+    box = geometry.letterbox(wide.shape[1], wide.shape[0], 640)
+    filled = fill_letterbox(wide, box)
+    assert filled.shape == (1, *box.shape, 3)
+    inner_width, inner_height = box.inner
+    assert inner_width / inner_height == pytest.approx(wide.shape[1] / wide.shape[0], rel=0.01)
+    assert not filled[0, inner_height:].any()
+
+
+def test_chips_put_the_eyes_where_the_template_has_them(portrait: Pixels) -> None:
+    maps = geometry.chip_maps(TRUTH[None], 64)
+    (chip,) = warp(portrait, maps, 64)
+    assert chip.shape == (64, 64, 3)
+    placed = geometry.apply(maps, TRUTH[None])[0] / 64
+    np.testing.assert_allclose(placed, geometry.CHIP_TEMPLATE, atol=0.06)
+
+
+def test_shrinking_crops_averages_instead_of_skipping_pixels() -> None:
+    stripes = np.zeros((512, 512, 3), np.uint8)
+    stripes[:, ::2] = 255
+    (crop,) = warp(stripes, np.array([[[0.125, 0, 0], [0, 0.125, 0]]], np.float32), 64)
+    assert abs(float(crop[8:-8, 8:-8].mean()) - 127.5) < 8
+    assert float(crop[8:-8, 8:-8].std()) < 10
+
+
+def test_yunet_is_decoded_as_its_authors_say() -> None:
+    box = geometry.letterbox(128, 64, 64)
+    cells = (8 * 4) + (4 * 2) + (2 * 1)
+    scores, offsets = np.zeros(cells, np.float32), np.zeros((cells, 14), np.float32)
+    scores[8 * 1 + 3] = 0.9  # stride 8, row 1, column 3
+    offsets[8 * 1 + 3, :4] = 0.5, 0.25, np.log(2), np.log(3)
+    offsets[8 * 1 + 3, 4:6] = 1, -1
+    found = decode.yunet(scores, offsets, box, 0.5, 0.4)
+    # centre (3.5, 1.25) * 8 = (28, 10), size (16, 24), scaled by 2 into the picture
+    np.testing.assert_allclose(found.boxes, [[40, -4, 72, 44]], atol=1e-3)
+    np.testing.assert_allclose(found.landmarks[0, 0], [64, 0], atol=1e-3)
+
+
+def test_ages_are_expectations_over_the_classes() -> None:
+    certain = np.zeros((2, 81), np.float32)
+    certain[0, 0], certain[1, 30] = 1, 1
+    np.testing.assert_allclose(decode.expected_age(certain), [0.25, 30])
+
+
+def test_a_device_that_is_not_there_is_replaced_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    engine = Engine("GPU.7", 1, tmp_path)
+    assert engine.device == "CPU"
+    assert "device GPU.7 is not there" in caplog.text
+    engine.close()
+
+
+def test_a_graph_that_cannot_be_read_is_a_device_error(tmp_path: Path) -> None:
+    engine = Engine("CPU", 1, tmp_path)
+    (tmp_path / "x.xml").write_text("<net/>")
+    with pytest.raises(DeviceError, match="CPU cannot run"):
+        engine.load(tmp_path / "x.xml")
+    engine.close()
+
+
+def test_the_cpu_budget_is_at_least_one() -> None:
+    assert cpu_budget() >= 1
+
+
+def test_models_are_loaded_once(workshop: Workshop) -> None:
+    assert workshop.models("realtime") is workshop.models("realtime")
+    assert DetectSettings() == workshop.models("realtime").pipeline.detect

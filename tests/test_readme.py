@@ -1,0 +1,62 @@
+"""The README is true: its examples run, its JSON is the contract's, and its words name what there is."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from streamer.config import Settings, parse
+from streamer.contract import FaceObject
+from tests.conftest import Streamer
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("code", blocks("python"), ids=["pictures", "streams"])
+def test_the_library_examples_run(code: str, portrait_path: Path, face_clip: Path, tmp_path: Path) -> None:
+    shutil.copy(portrait_path, tmp_path / "portrait.png")
+    shutil.copy(face_clip, tmp_path / "clip.mp4")
+    (tmp_path / "example.py").write_text(code)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "example.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert len(done.stdout.splitlines()) >= 1
+
+
+def test_the_face_is_the_contracts() -> None:
+    face = msgspec.json.decode(blocks("json")[0], type=FaceObject)
+    assert face.landmarks[0].type == "eyeLeft"
+
+
+def test_the_configuration_is_valid() -> None:
+    settings = parse(blocks("toml")[0], Settings, "README.md")
+    assert list(settings.streams) == ["entrance", "desk"]
+
+
+def test_the_two_commands_are_there() -> None:
+    commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("python3 -m venv")]
+    assert len(commands) == 2
+    assert commands[0].endswith("streamer demo")
+    assert commands[1].endswith("pytest")
+
+
+def test_every_option_that_is_named_exists(streamer: Streamer) -> None:
+    shown = "".join(streamer(*c.split(), "--help").stdout for c in ("", "run", "image", "models pull"))
+    for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(re.findall(r"streamer [^\n`]*", README)))):
+        assert option in shown
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target

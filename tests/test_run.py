@@ -1,0 +1,265 @@
+"""The main job as a process: sources in, websocket and log out."""
+
+import asyncio
+import contextlib
+import json
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+import av
+import jsonschema
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+
+from streamer.contract import schema
+from tests.conftest import CLIP_FRAMES, Streamer, unavailable
+from tests.servers.clips import FOLDER
+from tests.servers.gst import GstProcess, missing
+from tests.servers.rtsp import RtspServer
+
+VALIDATOR = jsonschema.Draft202012Validator(schema())
+Record = dict[str, Any]
+
+
+def records(path: Path) -> list[Record]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def frames(of: list[Record]) -> list[Record]:
+    return [record for record in of if record["type"] == "frame"]
+
+
+class Running:
+    """A `streamer run` or `demo` that serves on free ports; `page` and `websocket` are its addresses."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.page = ""
+        self.websocket = ""
+
+    async def ready(self) -> None:
+        while not self.websocket:
+            line = (await self._line()).split()
+            if line[0] == "page":
+                self.page = line[1]
+            elif line[0] == "websocket":
+                self.websocket = line[1]
+
+    async def until(self, pattern: str) -> str:
+        """The next line of its output that matches."""
+        while not re.search(pattern, line := await self._line()):
+            pass
+        return line
+
+    async def stop(self, number: int = signal.SIGINT) -> tuple[int, float]:
+        """Exit code, and seconds that stopping took."""
+        start = time.monotonic()
+        self.process.send_signal(number)
+        return await self.process.wait(), time.monotonic() - start
+
+    async def _line(self) -> str:
+        assert self.process.stdout is not None
+        line = await self.process.stdout.readline()
+        assert line, f"it ended with {await self.process.wait()}"
+        return line.decode()
+
+
+@contextlib.asynccontextmanager
+async def running(*arguments: str | Path) -> AsyncGenerator[Running, None]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "streamer", *map(str, arguments), "--http-port", "0", "--ws-port", "0",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    run = Running(process)
+    try:
+        async with asyncio.timeout(60):
+            await run.ready()
+        yield run
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+        process._transport.close()  # type: ignore[attr-defined]  # noqa: SLF001  # or it warns after the loop closed
+
+
+async def take(client: ClientConnection, count: int) -> list[Record]:
+    """The next `count` messages, each checked against the schema."""
+    taken: list[Record] = []
+    async with asyncio.timeout(30):
+        while len(taken) < count:
+            taken.append(json.loads(await client.recv()))
+            VALIDATOR.validate(taken[-1])
+    return taken
+
+
+def test_a_file_has_one_record_for_every_frame(streamer: Streamer, face_clip: Path, tmp_path: Path) -> None:
+    log = tmp_path / "out.jsonl"
+    done = streamer("run", "--source", face_clip, "--log", log, "--no-server")
+    assert done.returncode == 0, done.stderr
+    logged = records(log)
+    for record in logged:
+        VALIDATOR.validate(record)
+    of_frames = frames(logged)
+    assert [r["frame"] for r in of_frames] == [r["seq"] for r in of_frames] == list(range(CLIP_FRAMES))
+    assert {r["status"] for r in of_frames} == {"processed"}
+    assert {len(r["faces"]) for r in of_frames} == {1}
+    assert {r["faces"][0]["trackId"] for r in of_frames} == {1}
+    assert {r["faces"][0]["gender"]["value"] for r in of_frames} == {"Female"}
+    assert [r["state"] for r in logged if r["type"] == "status"] == ["connecting", "live", "ended"]
+
+
+@pytest.mark.parametrize("name", ["videos/noface_earth.mp4", "tracking/two_speakers_240p.mp4"])
+def test_recorded_clips_are_logged_in_full(streamer: Streamer, tmp_path: Path, name: str) -> None:
+    clip = FOLDER / name
+    if not clip.is_file():
+        pytest.skip(f"recorded clip {name} is not on this machine")
+    log = tmp_path / "out.jsonl"
+    assert streamer("run", "--source", clip, "--log", log, "--no-server").returncode == 0
+    with av.open(str(clip)) as container:
+        count = sum(1 for _ in container.decode(video=0))
+    logged = frames(records(log))
+    assert [r["frame"] for r in logged] == list(range(count))
+    faces = sum(len(r["faces"]) for r in logged)
+    assert (faces == 0) == ("noface" in name)
+
+
+async def test_a_camera_reaches_websocket_and_log_as_the_same_records(face_clip: Path, tmp_path: Path) -> None:
+    if why := missing():
+        unavailable(why)
+    log = tmp_path / "logs"
+    with GstProcess({"cam": face_clip}) as server:
+        async with running("run", "--source", server.url("cam"), "--log", log) as run:
+            async with connect(run.websocket) as client:
+                messages = await take(client, 40)
+            code, seconds = await run.stop()
+    assert code == 0
+    assert seconds < 2
+    assert messages[0]["type"] == "hello"
+    assert messages[0]["streams"] == ["127.0.0.1"]
+    received = frames(messages)
+    assert len(received) > 30
+    (file,) = log.iterdir()
+    by_seq = {r["seq"]: r for r in frames(records(file))}
+    assert list(by_seq) == list(range(len(by_seq)))  # every frame that was delivered, in order
+    assert [by_seq[r["seq"]] for r in received] == received
+    analysed = [r for r in received if r["status"] == "processed"]
+    assert analysed
+    assert {len(r["faces"]) for r in analysed} == {1}
+    assert {r["faces"][0]["trackId"] for r in analysed} == {1}
+
+
+async def test_a_client_that_never_reads_holds_up_nobody(face_clip: Path) -> None:
+    async with RtspServer({"cam": face_clip}) as server, running("run", "--source", server.url("cam")) as run:
+        async with connect(run.websocket, max_queue=1), connect(run.websocket) as client:
+            seqs = [r["seq"] for r in frames(await take(client, 60))]
+            assert seqs == sorted(seqs)
+        code, seconds = await run.stop(signal.SIGTERM)
+    assert code == 0
+    assert seconds < 2
+
+
+async def test_stopping_leaves_a_complete_log(tmp_path: Path) -> None:
+    log = tmp_path / "demo.jsonl"
+    async with running("demo", "--log", log) as run:
+        async with connect(run.websocket) as client:
+            last = frames(await take(client, 30))[-1]
+        code, seconds = await run.stop()
+    assert code == 0
+    assert seconds < 2
+    logged = frames(records(log))
+    assert [r["seq"] for r in logged] == list(range(len(logged)))
+    assert last in logged
+
+
+async def test_streams_that_fail_leave_the_others_alone(face_clip: Path, tmp_path: Path) -> None:
+    config = tmp_path / "two.toml"
+    log = tmp_path / "logs"
+    config.write_text(
+        f"[streams.good]\nurl = '{face_clip}'\n[streams.gone]\nurl = 'gone.mp4'\n[log]\npath = 'logs'\n"
+        "[streams.odd]\nurl = 'gopher://x'\n"
+    )
+    async with running("run", config) as run:
+        await run.until("error: gone: .*no such file")
+        assert await run.process.wait() == 1
+    assert len(frames(records(log / "good.jsonl"))) == CLIP_FRAMES
+    for name, code in (("gone", "notFound"), ("odd", "source")):
+        last = records(log / f"{name}.jsonl")[-1]
+        assert (last["type"], last["state"], last["error"]["code"]) == ("status", "ended", code)
+
+
+async def test_no_password_ever_shows(face_clip: Path, tmp_path: Path) -> None:
+    log = tmp_path / "logs"
+    config = tmp_path / "c.toml"
+    async with RtspServer({"cam": face_clip}) as server:
+        server.fault("cam", refuse=401)
+        address = server.url("cam").removeprefix("rtsp://")
+        config.write_text(
+            f"[streams.a]\nurl = 'rtsp://{address}'\nuser = 'me'\npassword = 's3same'\n"
+            f"[streams.b]\nurl = 'rtsp://me:s3same@{address}?token=s3same'\n[log]\npath = 'logs'\n"
+        )
+        async with running("run", config, "--verbose") as run:
+            said = [await run.until("unauthorized") for _ in range(2)]
+            async with connect(run.websocket) as client:
+                said += [json.dumps(r) for r in await take(client, 3)]
+            await run.stop()
+            assert run.process.stdout is not None
+            said.append((await run.process.stdout.read()).decode())
+    said += [path.read_text() for path in log.iterdir()]
+    assert all("s3same" not in text for text in said)
+
+
+def test_a_run_goes_on_into_the_same_log(streamer: Streamer, face_clip: Path, tmp_path: Path) -> None:
+    log = tmp_path / "out.jsonl"
+    log.write_bytes(b'{"type":"frame","torn')  # as a crash leaves it
+    for _ in range(2):
+        assert streamer("run", "--source", face_clip, "--log", log, "--no-server").returncode == 0
+    torn, *whole = log.read_text().splitlines()
+    assert torn.endswith("torn")
+    sessions = [json.loads(line)["session"] for line in whole]
+    assert len(set(sessions)) == 2
+    assert len(whole) == 2 * (CLIP_FRAMES + 3)
+
+
+def test_a_log_that_cannot_be_written_is_said(streamer: Streamer, face_clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    done = streamer("run", "--source", face_clip, "--no-server", "--log", tmp_path / "file" / "x.jsonl")
+    assert done.returncode == 1
+    assert "the log cannot be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_ends_the_run_with_its_reason(streamer: Streamer, face_clip: Path, tmp_path: Path) -> None:
+    (tmp_path / "full.jsonl").symlink_to("/dev/full")
+    done = streamer("run", "--source", face_clip, "--no-server", "--log", tmp_path / "full.jsonl")
+    assert done.returncode == 1
+    assert "No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_said(streamer: Streamer, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = streamer("demo", "--ws-port", port, "--http-port", "0", "--duration", "5")
+    assert done.returncode == 1
+    assert f"{port} cannot be used" in done.stderr
+    assert "--ws-port" in done.stderr
+
+
+def test_a_duration_ends_a_live_run_well(streamer: Streamer) -> None:
+    done = streamer("demo", "--no-server", "--duration", "1")
+    assert done.returncode == 0
+    assert "demo: live" in done.stdout
+
+
+def test_a_camera_that_was_never_there_is_a_failed_run(streamer: Streamer) -> None:
+    done = streamer("run", "--source", "rtsp://127.0.0.1:9/x", "--no-server", "--duration", "1.5")
+    assert done.returncode == 1
+    assert done.stderr.count("connection was refused") == 1  # said once, however often it is tried
