@@ -69,7 +69,7 @@ class TrackSettings(_Strict, frozen=True):
     lost: Seconds = 1.0
     manoeuvre: SomeSeconds = 9.0
     gate: SomeSeconds = 4.0
-    cut: Fraction = 0.32
+    cut: Fraction = 0.28
 
 
 class SmoothSettings(_Strict, frozen=True):

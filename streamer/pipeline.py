@@ -10,7 +10,7 @@ import msgspec
 from streamer.analysis.cuts import CutDetector, thumbnail
 from streamer.analysis.smoothing import Smoother
 from streamer.analysis.tracking import Tracked, Tracker
-from streamer.face import Detections, Face, Floats, Frame, FrameResult, Pixels
+from streamer.face import Detections, Face, Frame, FrameResult, Pixels
 from streamer.flow import each, ordered
 from streamer.inference.models import Models
 from streamer.media.source import StateChange
@@ -42,7 +42,7 @@ class _Seen(msgspec.Struct, eq=False):
 
     frame: Frame
     pixels: Pixels
-    thumbnail: Floats
+    thumbnail: Pixels
     found: Detections
     timings: dict[str, float]
     tracked: Tracked | None = None
@@ -101,7 +101,7 @@ class _Path:
         dropped, self._dropped = self._dropped, 0
         return FrameResult(item.frame, faces, item.timings, dropped, time.monotonic())
 
-    def _prepare(self, frame: Frame) -> tuple[Pixels, Floats, Any]:
+    def _prepare(self, frame: Frame) -> tuple[Pixels, Pixels, Any]:
         pixels = frame.pixels()
         prepared = self._models.detect.prepare(pixels)
         return pixels, thumbnail(pixels), prepared

@@ -68,19 +68,21 @@ OVERLAY = """async track => {
     probe.fillStyle = trackColor(track);
     probe.fillRect(0, 0, 1, 1);
     const [r, g, b] = probe.getImageData(0, 0, 1, 1).data;
-    const { width, height } = canvas;
-    const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-    let left = width, top = height, right = 0;
-    for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
-        const i = 4 * (y * width + x);
-        if (Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b) < 12) {
-            left = Math.min(left, x); top = Math.min(top, y); right = Math.max(right, x);
+    for (;;) {
+        const { width, height } = canvas;
+        const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+        let left = width, top = height, right = 0;
+        for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) {
+            const i = 4 * (y * width + x);
+            if (Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b) < 12) {
+                left = Math.min(left, x); top = Math.min(top, y); right = Math.max(right, x);
+            }
         }
+        const scale = Math.min(width / 1280, height / 720);
+        const dx = (width - 1280 * scale) / 2, dy = (height - 720 * scale) / 2;
+        if (right) return [(left - dx) / scale, (top - dy) / scale, (right - dx) / scale];
+        await new Promise(requestAnimationFrame);
     }
-    if (right === 0) return null;
-    const scale = Math.min(width / 1280, height / 720);
-    const dx = (width - 1280 * scale) / 2, dy = (height - 720 * scale) / 2;
-    return [(left - dx) / scale, (top - dy) / scale, (right - dx) / scale];
 }"""
 
 
@@ -90,8 +92,7 @@ async def test_the_drawn_box_lies_on_the_face(page: Page, face_clip: Path, tmp_p
     async with RtspServer({"cam": face_clip}) as server, running("run", "-s", server.url("cam"), "--log", log) as run:
         await page.goto(run.page)
         await page.get_by_text("#1").first.wait_for(timeout=30_000)
-        drawn = await page.wait_for_function(OVERLAY, arg=1, timeout=15_000)
-        left, top, right = await drawn.json_value()
+        left, top, right = await page.evaluate(OVERLAY, 1)
         await page.goto("about:blank")
         await run.stop()
     (file,) = log.iterdir()

@@ -1,36 +1,59 @@
 """Scene cuts: the moments after which nobody can be the same person in the same place."""
 
+from typing import cast
+
 import cv2
 import numpy as np
 
 from streamer.face import Floats, Pixels
 
-_COLUMNS, _ROWS = 32, 18
+_COLUMNS, _ROWS = 48, 27
+_REACH_X, _REACH_Y = 10, 6  # thumbnail pixels that a moving camera may shift the picture by
+_BINS = 6  # of the colour histogram, a channel
 
 
 class CutDetector:
-    """Tells from small grey pictures whether a new scene began. `threshold` 0-1 as in `TrackSettings.cut`."""
+    """Tells from thumbnails whether a new scene began. `threshold` 0-1 as in `TrackSettings.cut`."""
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._last: Floats | None = None
+        self._last: Pixels | None = None
 
-    def update(self, thumb: Floats) -> bool:
+    def update(self, thumb: Pixels) -> bool:
         """With the `thumbnail` of each picture, in order."""
         last, self._last = self._last, thumb
         return last is not None and change(last, thumb) > self._threshold
 
 
-def thumbnail(picture: Pixels) -> Floats:
-    """A few grey pixels, float32 (18, 32), that stand for a BGR picture."""
+def thumbnail(picture: Pixels) -> Pixels:
+    """A few pixels, uint8 (27, 48, 3) BGR, that stand for a BGR picture."""
     # Nearest pixels of the whole first: averaging all of a large picture would cost more than it tells.
     coarse = picture[:: max(picture.shape[0] // 144, 1), :: max(picture.shape[1] // 256, 1)]
-    small = cv2.resize(coarse, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA)
-    return cv2.cvtColor(small, cv2.COLOR_BGR2GRAY).astype(np.float32)
+    return cast(Pixels, cv2.resize(coarse, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA))
 
 
-def change(a: Floats, b: Floats) -> float:
-    """How unlike two thumbnails are: 1 minus their correlation, between 0 and 1; blind to brightness and contrast."""
-    a, b = a - a.mean(), b - b.mean()
-    power = float(np.sqrt((a * a).sum() * (b * b).sum()))
-    return 0.0 if power < 1e-3 else float(np.clip(1 - float((a * b).sum()) / power, 0, 1))
+def change(a: Pixels, b: Pixels) -> float:
+    """How unlike two thumbnails are, 0-1, in layout and in colours at once.
+
+    Layout alone changes when a camera swings fast, colours alone when the light does; a cut changes both.
+    """
+    return min(_layout_change(a, b), _colour_change(a, b))
+
+
+def _layout_change(a: Pixels, b: Pixels) -> float:
+    """1 minus the best correlation of the middle of `b` with any equally large part of `a`."""
+    before = cv2.cvtColor(a, cv2.COLOR_BGR2GRAY)
+    middle = cv2.cvtColor(b, cv2.COLOR_BGR2GRAY)[_REACH_Y:-_REACH_Y, _REACH_X:-_REACH_X]
+    if before.std() < 1 or middle.std() < 1:
+        return 0.0 if before.std() < 1 and middle.std() < 1 else 1.0
+    return float(np.clip(1 - cv2.matchTemplate(before, middle, cv2.TM_CCOEFF_NORMED).max(), 0, 1))
+
+
+def _colour_change(a: Pixels, b: Pixels) -> float:
+    """The share of pixels that would have to change colour to make one picture's histogram the other's."""
+    return float(np.abs(_histogram(a) - _histogram(b)).sum() / 2)
+
+
+def _histogram(picture: Pixels) -> Floats:
+    counts = cv2.calcHist([picture], [0, 1, 2], None, [_BINS] * 3, [0, 256] * 3)
+    return cast(Floats, counts.ravel() / (_ROWS * _COLUMNS))

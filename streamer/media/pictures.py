@@ -16,10 +16,10 @@ SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif")
 MAX_PIXELS = 64_000_000  # a decoded picture of this size takes 192 MB
 
 
-def read_picture(path: Path) -> Pixels:
+def read_picture(path: str | Path) -> Pixels:
     """The picture in a file as uint8 (height, width, 3) BGR, as displayed (EXIF applied). Raises PictureError."""
     try:
-        data = path.read_bytes()
+        data = Path(path).read_bytes()
     except OSError as error:
         raise PictureError(f"{path}: cannot be read: {error.strerror}", code="unreadable") from None
     return decode_picture(data, str(path))
