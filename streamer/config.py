@@ -30,41 +30,53 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DetectSettings(_Strict, frozen=True):
-    """`size` is the longer side of the detector's input. A face is shown from `threshold` on; boxes from
-    `low_threshold` on only keep an existing track alive. `nms_iou` is the overlap from which two boxes are one face.
+    """`size` is the side of a square as large as the detector's input. Faces are found from `threshold` on; boxes that
+    overlap by more than `nms_iou` are one face. Where nothing is found, `fallback`, another detector, has a look.
+    For CenterFace: `scales` are the readings, as multiples of the picture's size (negative: mirrored), and
+    `calibration` turns their mean score's log odds into those of being a face (offset, slope).
     """
 
     model: str = "yunet"
-    size: Annotated[int, msgspec.Meta(ge=64, le=4096, multiple_of=32)] = 640
-    threshold: Fraction = 0.6
-    low_threshold: Fraction = 0.3
-    nms_iou: Fraction = 0.4
-    max_faces: Annotated[int, msgspec.Meta(ge=1)] = 100
+    size: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 640
+    threshold: Fraction = 0.3
+    nms_iou: Fraction = 0.45
+    max_faces: Annotated[int, msgspec.Meta(ge=1)] = 200
+    fallback: str = ""
+    scales: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)] = (1.0,)
+    calibration: tuple[float, float] = (0.0, 1.0)
 
 
 class LandmarkSettings(_Strict, frozen=True):
-    """The mesh refines the detector's five points where its own face score reaches `min_score`."""
+    """The mesh refines the detector's five points where its own face score (a logit) reaches `min_score`."""
 
     model: str = "face-mesh"
-    min_score: Fraction = 0.5
+    min_score: float = -5.0
 
 
 class AttributeSettings(_Strict, frozen=True):
-    """Models for age, gender and emotion."""
+    """Models for age, gender and emotion. Their outputs are averaged over views of each face: `zooms` of its aligned
+    chip, and with `mirror` the mirror images of all.
+    """
 
     age: str = "dlib-age"
     gender: str = "dlib-gender"
     emotion: str = "mini-xception"
+    age_zooms: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)] = (1.0,)
+    gender_zooms: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)] = (1.05,)
+    mirror: bool = False
 
 
 class TrackSettings(_Strict, frozen=True):
-    """A face scored below `sure` is shown only after it was seen for `confirm` seconds; a track that is not seen
-    keeps its number for `lost` seconds. `manoeuvre` is how hard faces change their speed: the power spectral density
-    of their acceleration in face heights squared per second cubed. `gate` is how many standard deviations a face may
-    be off its prediction. `cut` is the change of the picture, 0-1, from which a new scene is assumed: all tracks end.
+    """A face starts a track if it scores `threshold`; one that scores less than `sure` is shown only after it was seen
+    for `confirm` seconds. Fainter ones, from `faint` on, only keep a track alive. A track keeps its number for `lost`
+    seconds without being seen. `manoeuvre` is how hard faces change their speed: the power spectral density of their
+    acceleration in face heights squared per second cubed. `gate` is how many standard deviations a face may be off its
+    prediction. `cut` is the change of the picture, 0-1, from which a new scene is assumed: all tracks end.
     """
 
-    sure: Fraction = 0.75
+    threshold: Fraction = 0.7
+    sure: Fraction = 0.8
+    faint: Fraction = 0.6
     confirm: Seconds = 0.1
     lost: Seconds = 1.0
     manoeuvre: SomeSeconds = 9.0
@@ -98,7 +110,8 @@ class Pipeline(_Strict, frozen=True):
     def models(self) -> tuple[str, ...]:
         """Names of the model cards that this pipeline needs."""
         a = self.attributes
-        return (self.detect.model, self.landmarks.model, a.age, a.gender, a.emotion)
+        fallback = (self.detect.fallback,) if self.detect.fallback else ()
+        return (self.detect.model, *fallback, self.landmarks.model, a.age, a.gender, a.emotion)
 
 
 class StreamSettings(_Strict, frozen=True):

@@ -32,9 +32,9 @@ async def analyse_stream(
 
 async def analyse_picture(pixels: Pixels, models: Models) -> tuple[Face, ...]:
     """The faces in one picture, uint8 (height, width, 3) BGR, largest first; nothing is tracked or smoothed."""
-    prepared = await models.engine.offload(models.detect.prepare, pixels)
-    found = await models.detect(prepared)
-    return await models.describe(pixels, found[found.scores >= models.pipeline.detect.threshold])
+    prepared = await models.engine.offload(models.detector.prepare, pixels)
+    found = await models.detector.detect(pixels, prepared)
+    return await models.describe(pixels, found)
 
 
 class _Seen(msgspec.Struct, eq=False):
@@ -59,7 +59,7 @@ class _Path:
         self._models = models
         self._keep_raw = keep_raw
         self._cuts = CutDetector(pipeline.track.cut)
-        self._tracker = Tracker(pipeline.track, pipeline.detect.threshold)
+        self._tracker = Tracker(pipeline.track)
         self._smoother = Smoother(pipeline.smooth, pipeline.track.lost)
         self._dropped = 0
 
@@ -69,7 +69,7 @@ class _Path:
         start = time.perf_counter()
         pixels, small, prepared = await self._models.engine.offload(self._prepare, item)
         ready = time.perf_counter()
-        found = await self._models.detect(prepared)
+        found = await self._models.detector.detect(pixels, prepared)
         return _Seen(item, pixels, small, found, {"prepare": _ms(start, ready), "detect": _ms(ready)})
 
     def track(self, item: "_Seen | Frame | StateChange") -> "_Seen | Frame | StateChange":
@@ -103,7 +103,7 @@ class _Path:
 
     def _prepare(self, frame: Frame) -> tuple[Pixels, Pixels, Any]:
         pixels = frame.pixels()
-        prepared = self._models.detect.prepare(pixels)
+        prepared = self._models.detector.prepare(pixels)
         return pixels, thumbnail(pixels), prepared
 
 

@@ -45,7 +45,8 @@ def test_the_pipelines_show_every_key(name: str) -> None:
         if part.encode_name != "description":
             keys = {field.encode_name for field in msgspec.structs.fields(part.type)}
             assert set(raw[part.encode_name]) == keys
-    assert read_pipeline(name).detect.threshold > read_pipeline(name).detect.low_threshold
+    track = read_pipeline(name).track
+    assert track.sure >= track.threshold >= track.faint
 
 
 @pytest.mark.parametrize(

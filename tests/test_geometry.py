@@ -22,22 +22,23 @@ def boxes(draw: st.DrawFn, most: int = 12) -> Floats:
 
 
 @given(sizes, sizes, st.sampled_from([320, 640, 1280]))
-def test_a_letterbox_holds_the_whole_picture(width: int, height: int, size: int) -> None:
-    box = g.letterbox(width, height, size)
-    assert max(box.shape) == size
-    assert all(side % 32 == 0 for side in box.shape)
-    inner_width, inner_height = box.inner
-    assert 1 <= inner_width <= box.shape[1]
-    assert 1 <= inner_height <= box.shape[0]
-    assert max(inner_width, inner_height) == size
+def test_a_letterbox_holds_the_whole_picture(width: int, height: int, side: int) -> None:
+    scale = g.area_scale(width, height, side)
+    box = g.letterbox(width, height, scale)
+    assert all(s % 32 == 0 for s in box.shape)
+    assert 0 <= box.shape[1] - box.inner[0] < 32
+    assert 0 <= box.shape[0] - box.inner[1] < 32
+    assert max(box.inner) <= 4 * side
+    assert box.inner[0] * box.inner[1] <= 1.1 * side * side + max(box.inner)
+    np.testing.assert_allclose(box.scale * (width, height), box.inner, rtol=1e-4)
 
 
 @pytest.mark.parametrize(
     ("picture", "shape"),
-    [((1920, 1080), (384, 640)), ((640, 480), (512, 640)), ((1080, 1920), (640, 384)), ((500, 500), (640, 640))],
+    [((1920, 1080), (480, 864)), ((640, 480), (576, 768)), ((1080, 1920), (864, 480)), ((500, 500), (640, 640))],
 )
 def test_the_letterbox_follows_the_pictures_shape(picture: tuple[int, int], shape: tuple[int, int]) -> None:
-    assert g.letterbox(*picture, 640).shape == shape
+    assert g.letterbox(*picture, g.area_scale(*picture, 640)).shape == shape
 
 
 @given(boxes(), boxes())

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from streamer.analysis import decode, geometry
-from streamer.config import DetectSettings
 from streamer.errors import DeviceError
 from streamer.face import EMOTIONS, Face, Pixels
 from streamer.inference.crops import fill_letterbox, warp
@@ -83,7 +82,7 @@ async def test_a_cancelled_caller_gives_its_request_back(accurate: Models, portr
 
 def test_the_letterbox_keeps_proportions_and_maps_back(portrait: Pixels) -> None:
     wide = cv2.copyMakeBorder(portrait, 0, 0, 0, 400, cv2.BORDER_CONSTANT).astype(np.uint8)
-    box = geometry.letterbox(wide.shape[1], wide.shape[0], 640)
+    box = geometry.letterbox(wide.shape[1], wide.shape[0], 0.7)
     filled = fill_letterbox(wide, box)
     assert filled.shape == (1, *box.shape, 3)
     inner_width, inner_height = box.inner
@@ -92,7 +91,7 @@ def test_the_letterbox_keeps_proportions_and_maps_back(portrait: Pixels) -> None
 
 
 def test_chips_put_the_eyes_where_the_template_has_them(portrait: Pixels) -> None:
-    maps = geometry.chip_maps(TRUTH[None], 64)
+    maps = geometry.chip_maps(TRUTH[None], geometry.CHIP_TEMPLATE, 64)
     (chip,) = warp(portrait, maps, 64)
     assert chip.shape == (64, 64, 3)
     placed = geometry.apply(maps, TRUTH[None])[0] / 64
@@ -108,7 +107,7 @@ def test_shrinking_crops_averages_instead_of_skipping_pixels() -> None:
 
 
 def test_yunet_is_decoded_as_its_authors_say() -> None:
-    box = geometry.letterbox(128, 64, 64)
+    box = geometry.letterbox(128, 64, 0.5)
     cells = (8 * 4) + (4 * 2) + (2 * 1)
     scores, offsets = np.zeros(cells, np.float32), np.zeros((cells, 14), np.float32)
     scores[8 * 1 + 3] = 0.9  # stride 8, row 1, column 3
@@ -120,10 +119,25 @@ def test_yunet_is_decoded_as_its_authors_say() -> None:
     np.testing.assert_allclose(found.landmarks[0, 0], [64, 0], atol=1e-3)
 
 
-def test_ages_are_expectations_over_the_classes() -> None:
-    certain = np.zeros((2, 81), np.float32)
-    certain[0, 0], certain[1, 30] = 1, 1
-    np.testing.assert_allclose(decode.expected_age(certain), [0.25, 30])
+def test_centerface_is_decoded_as_its_authors_say() -> None:
+    box = geometry.letterbox(128, 64, 0.5)
+    heat, points = np.zeros((8, 16), np.float32), np.zeros((10, 8, 16), np.float32)
+    size, offset = np.zeros((2, 8, 16), np.float32), np.zeros((2, 8, 16), np.float32)
+    heat[3, 5], size[:, 3, 5], offset[:, 3, 5] = 0.8, np.log([6, 4]), (0.25, 0.5)  # height before width
+    points[:2, 3, 5] = 0.5, 0.25  # y before x
+    found = decode.centerface(heat, size, offset, points, box, 0.5, 0.4)
+    # centre x (5 + .5 + .5) * 4 = 24, y (3 + .25 + .5) * 4 = 15, size 16 x 24, all doubled in the picture
+    np.testing.assert_allclose(found.boxes, [[32, 6, 64, 54]], atol=1e-3)
+    np.testing.assert_allclose(found.landmarks[0, 0], [40, 30], atol=1e-3)
+
+
+def test_ages_are_means_pushed_out_where_the_network_is_unsure() -> None:
+    shares = np.zeros((4, 81), np.float32)
+    shares[0, 0] = shares[1, 30] = shares[2, 70] = 1
+    shares[3, 50] = shares[3, 70] = 0.5
+    young, thirty, old, unsure = decode.calibrated_age(shares)
+    np.testing.assert_allclose([young, thirty, old], [0.25, 30, 70], atol=1e-2)
+    assert 63 < unsure < 65
 
 
 def test_a_device_that_is_not_there_is_replaced_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -147,4 +161,18 @@ def test_the_cpu_budget_is_at_least_one() -> None:
 
 def test_models_are_loaded_once(workshop: Workshop) -> None:
     assert workshop.models("realtime") is workshop.models("realtime")
-    assert DetectSettings() == workshop.models("realtime").pipeline.detect
+    assert workshop.models("realtime").engine is workshop.models("accurate").engine
+
+
+async def test_a_face_that_fills_the_picture_is_found(accurate: Models, portrait: Pixels) -> None:
+    tight = cv2.resize(portrait[55:185, 165:285], None, fx=6, fy=6, interpolation=cv2.INTER_CUBIC)
+    (face,) = await analyse_picture(tight.astype(np.uint8), accurate)
+    assert face.score > 0.5
+
+
+async def test_crowds_are_described_in_batches(accurate: Models, portrait: Pixels) -> None:
+    head = cv2.resize(portrait[30:190, 140:300], (96, 96), interpolation=cv2.INTER_AREA)
+    crowd = np.tile(head, (6, 7, 1)).astype(np.uint8)
+    faces = await analyse_picture(crowd, accurate)
+    assert len([face for face in faces if face.score > 0.5]) == 42
+    assert len({round(face.age / 8) for face in faces if face.score > 0.5}) <= 3

@@ -1,6 +1,7 @@
 """Boxes, letterboxes, regions and chips: where things are, and how pictures map onto model inputs.
 
-An affine map is float32 (2, 3); `points @ map[:, :2].T + map[:, 2]` applies it.
+Coordinates are continuous: pixel i covers i to i + 1. An affine map is float32 (2, 3);
+`points @ map[:, :2].T + map[:, 2]` applies it.
 """
 
 import math
@@ -11,39 +12,42 @@ from numpy.typing import NDArray
 
 from streamer.face import Floats
 
-# Where dlib's aligned face chip has the five points, as shares of its side: eyes, nose, lip corners.
+# Where an aligned face chip has the five landmarks, as shares of its side: eyes, nose, lip corners.
 CHIP_TEMPLATE: Floats = np.array(
     [[0.2952, 0.2851], [0.6775, 0.2874], [0.4766, 0.5117], [0.3231, 0.6758], [0.6429, 0.6816]], np.float32
 )
+# The same for the corners of both eyes and the base of the nose: dlib's own alignment (padding 0.2).
+ANCHOR_TEMPLATE: Floats = np.array(
+    [[0.2290, 0.2954], [0.3815, 0.3065], [0.6044, 0.3064], [0.7569, 0.2954], [0.4929, 0.5913]], np.float32
+)
 _STRIDE = 32
+_LONGEST = 4  # times the input's nominal side, for pictures of extreme shapes
 
 
 class Letterbox(msgspec.Struct, frozen=True):
-    """A picture of `width` x `height` shrunk by `scale` into the top left corner of an input of `shape` (h, w)."""
+    """A picture of `width` x `height`, resized to `inner` (w, h), in the top left of an input of `shape` (h, w)."""
 
     shape: tuple[int, int]
-    scale: float
+    inner: tuple[int, int]
     width: int
     height: int
 
     @property
-    def inner(self) -> tuple[int, int]:
-        """Width and height of the shrunken picture inside the input."""
-        return (
-            min(max(round(self.width * self.scale), 1), self.shape[1]),
-            min(max(round(self.height * self.scale), 1), self.shape[0]),
-        )
+    def scale(self) -> Floats:
+        """Input pixels for a pixel of the picture, along x and y."""
+        return np.array([self.inner[0] / self.width, self.inner[1] / self.height], np.float32)
 
 
-def letterbox(width: int, height: int, size: int) -> Letterbox:
-    """The input whose longer side is `size` and whose shorter one is the smallest of a few that wastes little.
+def letterbox(width: int, height: int, scale: float) -> Letterbox:
+    """The picture at `scale`, padded to multiples of 32."""
+    inner = max(round(width * scale), 1), max(round(height * scale), 1)
+    shape = math.ceil(inner[1] / _STRIDE) * _STRIDE, math.ceil(inner[0] / _STRIDE) * _STRIDE
+    return Letterbox(shape, inner, width, height)
 
-    The few (steps of an eighth of `size`, multiples of 32) keep the number of compiled shapes small.
-    """
-    scale = size / max(width, height)
-    step = max(_STRIDE, size // 8 // _STRIDE * _STRIDE)
-    short = min(math.ceil(min(width, height) * scale / step - 1e-6) * step, size)
-    return Letterbox((short, size) if width >= height else (size, short), scale, width, height)
+
+def area_scale(width: int, height: int, side: int) -> float:
+    """The scale at which a picture has the area of a square of `side`, so that any shape costs the same."""
+    return min(side / math.sqrt(width * height), _LONGEST * side / max(width, height))
 
 
 def iou_matrix(a: Floats, b: Floats) -> Floats:
@@ -89,9 +93,11 @@ def similarity(source: Floats, target: Floats) -> Floats:
     return result
 
 
-def chip_maps(landmarks: Floats, size: int) -> Floats:
-    """Maps (n, 2, 3) from the picture onto aligned chips of `size` pixels, for landmarks (n, 5, 2)."""
-    return similarity(landmarks, CHIP_TEMPLATE * size)
+def chip_maps(points: Floats, template: Floats, size: int, zoom: float = 1.0) -> Floats:
+    """Maps (n, 2, 3) from the picture onto aligned chips of `size` pixels, for points (n, 5, 2) that belong where
+    `template` says; `zoom` > 1 shows less of the face, larger.
+    """
+    return similarity(points, ((template - 0.5) * zoom + 0.5) * size)
 
 
 def region_maps(boxes: Floats, landmarks: Floats, scale: float, size: int) -> Floats:

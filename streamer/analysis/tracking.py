@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from streamer.analysis.geometry import iou_matrix
 from streamer.config import TrackSettings
 from streamer.face import Detections
 
 Float64s = NDArray[np.float64]
 
 _MEASURED = 0.08  # standard deviation of a detected centre, in face heights
+_DOUBLED = 0.25  # overlap with a better detection from which one does not start a track
 _START_SPEED = 2.0  # standard deviation of a new face's speed, in face heights per second
 _SIZE_NOISE = 0.12  # standard deviation of a detected log size ...
 _SIZE_DRIFT = 0.5  # ... and how fast it may change, per second
@@ -32,9 +34,8 @@ class Tracked(msgspec.Struct, frozen=True, eq=False):
 class Tracker:
     """`update` with each picture's detections, in order of time. Numbers are never used twice."""
 
-    def __init__(self, settings: TrackSettings, threshold: float) -> None:
+    def __init__(self, settings: TrackSettings) -> None:
         self._settings = settings
-        self._threshold = threshold
         self._next_id = 1
         self._at = 0.0
         self.reset()
@@ -45,20 +46,23 @@ class Tracker:
         self._confirmed = np.zeros(0, bool)
         self._born: Float64s = np.zeros(0)
         self._seen: Float64s = np.zeros(0)
+        self._sure: Float64s = np.zeros(0)  # when each was last seen with a score from the threshold on
         self._state: Float64s = np.zeros((0, 2, 4))  # position and speed of centre x, y, width, height
         self._spread: Float64s = np.zeros((0, 2, 2))  # their covariance, in squared face heights
 
     def update(self, detections: Detections, at: float) -> Tracked:
-        """The faces to show at time `at` (seconds, not before the last one's)."""
+        """The faces to show at time `at` (seconds, not before the last one's); `detections` best first."""
         self._predict(at)
-        strong = detections.scores >= self._threshold
+        detections = detections[detections.scores >= self._settings.faint]
+        strong = detections.scores >= self._settings.threshold
         match = np.full(len(detections), -1)
-        self._assign(match, detections, np.flatnonzero(strong), at)
-        self._assign(match, detections, np.flatnonzero(~strong), at)
+        everyone = np.arange(len(self._ids))
+        self._assign(match, detections, np.flatnonzero(strong), everyone, at)
+        self._assign(match, detections, np.flatnonzero(~strong), everyone[self._confirmed], at)
         known = match >= 0
         self._correct(match[known], _measurements(detections)[known], at)
         self._confirm(match[known], detections.scores[known], at)
-        fresh = np.flatnonzero(strong & ~known)
+        fresh = np.flatnonzero(strong & ~known & ~_doubled(detections))
         match[fresh] = self._start(detections, fresh, at)
         shown = match >= 0
         shown[shown] = self._confirmed[match[shown]]
@@ -67,7 +71,8 @@ class Tracker:
     def _predict(self, at: float) -> None:
         dt = max(at - self._at, 0.0)
         self._at = at
-        self._keep(at - self._seen <= self._settings.lost)
+        # Faint detections alone carry a track no longer than none would: they may be of something else by then.
+        self._keep(at - self._sure <= self._settings.lost)
         move = np.array([[1.0, dt], [0.0, 1.0]])
         q = self._settings.manoeuvre
         noise = q * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
@@ -76,12 +81,19 @@ class Tracker:
 
     def _keep(self, alive: NDArray[np.bool_]) -> None:
         self._ids, self._confirmed = self._ids[alive], self._confirmed[alive]
-        self._born, self._seen = self._born[alive], self._seen[alive]
+        self._born, self._seen, self._sure = self._born[alive], self._seen[alive], self._sure[alive]
         self._state, self._spread = self._state[alive], self._spread[alive]
 
-    def _assign(self, match: NDArray[np.int64], detections: Detections, rows: NDArray[np.intp], at: float) -> None:
-        """Fill `match` for detections `rows` with the tracks, not yet taken, that explain them best."""
-        free = np.setdiff1d(np.arange(len(self._ids)), match[match >= 0])
+    def _assign(
+        self,
+        match: NDArray[np.int64],
+        detections: Detections,
+        rows: NDArray[np.intp],
+        tracks: NDArray[np.intp],
+        at: float,
+    ) -> None:
+        """Fill `match` for detections `rows` with those of `tracks`, not yet taken, that explain them best."""
+        free = np.setdiff1d(tracks, match[match >= 0])
         if not len(rows) or not len(free):
             return
         found, state = _measurements(detections)[rows, None], self._state[None, free, 0]
@@ -104,7 +116,9 @@ class Tracker:
         self._seen[tracks] = at
 
     def _confirm(self, tracks: NDArray[np.int64], scores: NDArray[np.float32], at: float) -> None:
-        old = at - self._born[tracks] >= self._settings.confirm
+        strong = scores >= self._settings.threshold
+        self._sure[tracks[strong]] = at
+        old = strong & (at - self._born[tracks] >= self._settings.confirm)
         self._confirmed[tracks] |= old | (scores >= self._settings.sure)
 
     def _start(self, detections: Detections, rows: NDArray[np.intp], at: float) -> NDArray[np.int64]:
@@ -117,10 +131,18 @@ class Tracker:
         self._confirmed = np.concatenate([self._confirmed, detections.scores[rows] >= self._settings.sure])
         self._born = np.concatenate([self._born, np.full(n, at)])
         self._seen = np.concatenate([self._seen, np.full(n, at)])
+        self._sure = np.concatenate([self._sure, np.full(n, at)])
         self._state = np.concatenate([self._state, state])
         self._spread = np.concatenate([self._spread, spread])
         self._next_id += n
         return np.arange(first, first + n)
+
+
+def _doubled(detections: Detections) -> NDArray[np.bool_]:
+    """Which of the detections, best first, may be of the same face as a better one."""
+    overlap = np.triu(iou_matrix(detections.boxes, detections.boxes), 1)
+    result: NDArray[np.bool_] = overlap.max(0, initial=0) > _DOUBLED
+    return result
 
 
 def _measurements(detections: Detections) -> Float64s:

@@ -19,7 +19,9 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Source(_Strict, frozen=True):
-    """`file` inside the wheel of `package`, its size in bytes and its hash; `download` is the wheel's size."""
+    """`file` inside the wheel of `package` (`a!b`: file b in archive a), its size in bytes and its hash; `download` is
+    the wheel's size.
+    """
 
     file: str
     bytes: int
@@ -51,7 +53,7 @@ class Input(_Strict, frozen=True):
 
 
 class Output(_Strict, frozen=True):
-    head: Literal["yunet", "mesh", "age-classes", "probabilities"]
+    head: Literal["yunet", "centerface", "mesh", "age-classes", "probabilities"]
     labels: tuple[str, ...] = ()
 
 

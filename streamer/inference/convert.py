@@ -27,7 +27,9 @@ def convert(card: Card, weights: Path) -> ov.Model:
     model = _read(weights)
     if card.output.head == "yunet":
         model = _yunet_head(model)
-    if card.input.crop != "frame":
+    if card.output.head == "centerface":
+        model.reshape([1, 3, -1, -1])
+    elif card.input.crop != "frame":
         shape = model.input().partial_shape
         shape[0] = -1
         model.reshape(shape)
@@ -82,9 +84,10 @@ def _yunet_head(model: ov.Model) -> ov.Model:
 
 
 def _mesh_head(model: ov.Model) -> ov.Model:
-    """Points (n, 468, 3) in input pixels and the face score (n,) as a probability."""
-    points = op.reshape(_source(model, 0), np.array([-1, 468, 3]), False)
-    score = op.reshape(op.sigmoid(_source(model, 1)), np.array([-1]), False)
+    """Points (n, vertices, 3) in input pixels and the face score (n,), a logit."""
+    vertices = model.output(0).partial_shape[3].get_length() // 3
+    points = op.reshape(_source(model, 0), np.array([-1, vertices, 3]), False)
+    score = op.reshape(_source(model, 1), np.array([-1]), False)
     return ov.Model([points, score], model.get_parameters(), "mesh")
 
 

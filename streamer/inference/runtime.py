@@ -20,6 +20,8 @@ from streamer.face import Floats, Pixels
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+_BATCH = 32  # faces in one inference: more are no quicker, and a crowd's would take gigabytes
+_SHAPES = "32"  # input shapes for which a model keeps its memory
 
 
 class Model:
@@ -36,6 +38,13 @@ class Model:
 
     async def __call__(self, batch: Pixels) -> tuple[Floats, ...]:
         """Raises DeviceError if the device fails."""
+        if len(batch) <= _BATCH:
+            return await self._infer(batch)
+        parts = [self._infer(batch[i : i + _BATCH]) for i in range(0, len(batch), _BATCH)]
+        answers = await asyncio.gather(*parts)
+        return tuple(np.concatenate(outputs) for outputs in zip(*answers, strict=True))
+
+    async def _infer(self, batch: Pixels) -> tuple[Floats, ...]:
         request = await self._acquire()
         loop = asyncio.get_running_loop()
         done: asyncio.Future[tuple[Floats, ...]] = loop.create_future()
@@ -108,26 +117,26 @@ class Engine:
         self._compiling = threading.Lock()
         self._pool = ThreadPoolExecutor(self.threads, "pixels")
 
-    def load(self, graph: Path, shape: tuple[int, ...] | None = None) -> Model:
+    def load(self, graph: Path, shape: tuple[int, ...] | None = None, *, one_at_a_time: bool = False) -> Model:
         """The graph compiled, its input reshaped to `shape` (n, height, width, 3) where given. Takes a while the first
-        time; callable from any thread. Raises DeviceError.
+        time; callable from any thread. A large model is quickest `one_at_a_time`, with all threads. Raises DeviceError.
         """
         with self._compiling:
             if (graph, shape) not in self._models:
-                self._models[graph, shape] = self._compile(graph, shape)
+                self._models[graph, shape] = self._compile(graph, shape, 1 if one_at_a_time else self.threads)
             return self._models[graph, shape]
 
-    def _compile(self, graph: Path, shape: tuple[int, ...] | None) -> Model:
+    def _compile(self, graph: Path, shape: tuple[int, ...] | None, streams: int) -> Model:
         try:
             model = self._core.read_model(graph)
             if shape:
                 model.reshape(list(shape))
-            compiled = self._core.compile_model(model, self.device, self._options())
+            compiled = self._core.compile_model(model, self.device, self._options(streams))
         except RuntimeError as error:
             raise DeviceError(
                 f"{self.device} cannot run {graph.parent.name}: {_first_line(error)}", "try device CPU"
             ) from error
-        return Model(compiled, max(self.threads, 2))
+        return Model(compiled, streams if streams == 1 else max(streams, 2))
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         """`work(*args)` in a thread for pixels; it should spend its time in OpenCV or NumPy."""
@@ -148,11 +157,15 @@ class Engine:
         _log.warning("device %s is not there (OpenVINO sees: %s); using CPU instead", device, ", ".join(known))
         return "CPU"
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self, streams: int) -> dict[str, Any]:
         if self.device != "CPU":
             return {"PERFORMANCE_HINT": "THROUGHPUT"}
-        # These networks are too small to be split: one thread each, as many at a time as there are cores.
-        return {"NUM_STREAMS": str(self.threads), "INFERENCE_NUM_THREADS": str(self.threads)}
+        # Small networks cannot be split: one thread each, as many at a time as there are threads.
+        return {
+            "NUM_STREAMS": str(streams),
+            "INFERENCE_NUM_THREADS": str(self.threads),
+            "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES,
+        }
 
 
 def cpu_budget() -> int:

