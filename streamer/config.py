@@ -79,14 +79,15 @@ class TrackSettings(_Strict, frozen=True):
     faint: Fraction = 0.6
     confirm: Seconds = 0.1
     lost: Seconds = 1.0
-    manoeuvre: SomeSeconds = 9.0
+    manoeuvre: SomeSeconds = 4.0
     gate: SomeSeconds = 4.0
     cut: Fraction = 0.28
 
 
 class SmoothSettings(_Strict, frozen=True):
     """Time constants in seconds; 0 switches that smoothing off. `box_cutoff` (hertz) and `box_speed` are One Euro's
-    minimum cut-off and its growth with speed in face heights per second.
+    minimum cut-off and its growth with speed in face heights per second. Another emotion takes the lead once it is
+    ahead by `emotion_margin`, or has been ahead for `emotion_patience`.
     """
 
     box_cutoff: Seconds = 2.0
@@ -95,6 +96,7 @@ class SmoothSettings(_Strict, frozen=True):
     gender: Seconds = 6.0
     emotion: Seconds = 0.25
     emotion_margin: Fraction = 0.08
+    emotion_patience: Seconds = 0.35
 
 
 class Pipeline(_Strict, frozen=True):

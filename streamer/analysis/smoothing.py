@@ -85,9 +85,12 @@ class _TrackFilter:
         self._female = ForgettingMean(settings.gender)
         self._emotions = ForgettingMean(settings.emotion)
         self._margin = settings.emotion_margin
+        self._patience = settings.emotion_patience
         self._shown_age: float | None = None
         self._is_female: bool | None = None
         self._leader: int | None = None
+        self._challenger: int | None = None
+        self._challenged = 0.0
         self.seen = 0.0
 
     def update(self, face: Face, at: float, keep_raw: bool) -> Face:
@@ -99,9 +102,9 @@ class _TrackFilter:
             face,
             box=smooth[:2].ravel(),
             landmarks=smooth[2:],
-            age=self._calm_age(float(self._age.update(face.age, face.quality, at))),
-            female=self._calm_gender(float(self._female.update(face.female, face.quality, at))),
-            emotions=self._calm_emotions(self._emotions.update(face.emotions, face.quality, at)),
+            age=self._calm_age(float(self._age.update(face.age, _weight(face), at))),
+            female=self._calm_gender(float(self._female.update(face.female, _weight(face), at))),
+            emotions=self._calm_emotions(self._emotions.update(face.emotions, _weight(face), at), at),
             raw=face if keep_raw else None,
         )
 
@@ -115,19 +118,28 @@ class _TrackFilter:
             self._is_female = mean >= 0.5
         return max(mean, 0.5) if self._is_female else min(mean, 0.5 - 1e-6)
 
-    def _calm_emotions(self, mean: NDArray[np.float64]) -> Floats:
+    def _calm_emotions(self, mean: NDArray[np.float64], at: float) -> Floats:
         """`mean`, with just enough added to the leading emotion so far that it still leads by a hair.
 
-        The lead passes on once another emotion is ahead by the margin.
+        The lead passes on once another emotion is ahead by the margin, or for long enough.
         """
         top = int(np.argmax(mean))
-        if self._leader is None or mean[top] - mean[self._leader] > self._margin:
-            self._leader = top
-        lag = mean[top] - mean[self._leader]
+        if self._leader is None or top == self._leader:
+            self._leader, self._challenger = top, None
+        elif top != self._challenger:
+            self._challenger, self._challenged = top, at
+        lag = float(mean[top] - mean[self._leader])
+        if lag > self._margin or (self._challenger is not None and at - self._challenged >= self._patience):
+            self._leader, self._challenger, lag = top, None, 0.0
         share = 0.0 if top == self._leader else (lag + _HAIR) / (1 + lag + _HAIR)
         held = mean * (1 - share)
         held[self._leader] += share
         return held.astype(np.float32)
+
+
+def _weight(face: Face) -> float:
+    """What a picture of a face counts for: nothing where its values are guesses, so that they freeze."""
+    return 0.0 if face.not_assessed else face.quality**2
 
 
 class Smoother:

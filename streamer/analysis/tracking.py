@@ -18,6 +18,7 @@ from streamer.face import Detections
 Float64s = NDArray[np.float64]
 
 _MEASURED = 0.08  # standard deviation of a detected centre, in face heights
+_IMPOSSIBLE = 1e6  # cost of an assignment that must not be made
 _DOUBLED = 0.25  # overlap with a better detection from which one does not start a track
 _START_SPEED = 2.0  # standard deviation of a new face's speed, in face heights per second
 _SIZE_NOISE = 0.12  # standard deviation of a detected log size ...
@@ -98,14 +99,16 @@ class Tracker:
             return
         found, state = _measurements(detections)[rows, None], self._state[None, free, 0]
         height = np.maximum(state[..., 3], 1.0)
-        off = ((found[..., :2] - state[..., :2]) ** 2).sum(-1) / height**2
-        off /= self._spread[free, 0, 0] + _MEASURED**2
-        unseen = at - self._seen[free]
-        size = np.log(np.maximum(found[..., 2:], 1.0) / np.maximum(state[..., 2:], 1.0)).mean(-1)
-        off += size**2 / (_SIZE_NOISE**2 + (_SIZE_DRIFT * unseen) ** 2)
-        limit = self._settings.gate**2
-        for row, column in zip(*linear_sum_assignment(np.minimum(off, limit)), strict=True):
-            if off[row, column] < limit:
+        place_noise = self._spread[free, 0, 0] + _MEASURED**2
+        size_noise = _SIZE_NOISE**2 + (_SIZE_DRIFT * (at - self._seen[free])) ** 2
+        place = ((found[..., :2] - state[..., :2]) ** 2).sum(-1) / height**2
+        size = np.log(np.maximum(found[..., 2:], 1.0) / np.maximum(state[..., 2:], 1.0)).mean(-1) ** 2
+        off = place / place_noise + size / size_noise
+        # Minus twice the log likelihood: of two tracks equally far off, the one that was surer of its place wins.
+        cost = off + 2 * np.log(place_noise) + np.log(size_noise)
+        possible = off < self._settings.gate**2
+        for row, column in zip(*linear_sum_assignment(np.where(possible, cost, _IMPOSSIBLE)), strict=True):
+            if possible[row, column]:
                 match[rows[row]] = free[column]
 
     def _correct(self, tracks: NDArray[np.int64], found: Float64s, at: float) -> None:
