@@ -132,7 +132,7 @@ class App:
     ) -> None:
         """Analyse one stream to its end; what fails in it ends only it."""
         try:
-            async with aclosing(analyse_stream(source, models)) as items:
+            async with aclosing(analyse_stream(source, models, self._settings.raw)) as items:
                 async for item in items:
                     await hub.publish(self._message(report, item))
                     if isinstance(item, StateChange):

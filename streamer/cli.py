@@ -49,6 +49,7 @@ Host = Annotated[str | None, typer.Option(help="Address to serve on. [default: 1
 HttpPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Dashboard and Face API. [default: 8080]")]
 WsPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Websocket of the records. [default: 8765]")]
 NoServer = Annotated[bool, typer.Option("--no-server", help="Neither page nor websocket: just analyse and log.")]
+Raw = Annotated[bool, typer.Option("--raw", help="Add to each face what its frame alone says, before smoothing.")]
 Duration = Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds.")]
 Device = Annotated[str | None, typer.Option(help="CPU, GPU, NPU or AUTO. [default: CPU]")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what happens.")]
@@ -90,6 +91,7 @@ def run(
     http_port: HttpPort = None,
     ws_port: WsPort = None,
     no_server: NoServer = False,
+    raw: Raw = False,
     duration: Duration = None,
     device: Device = None,
     verbose: Verbose = False,
@@ -113,7 +115,7 @@ def run(
     if not streams:
         raise ConfigError("no source to analyse", "name one with --source, or a CONFIG.toml with [streams.NAME]")
     settings = msgspec.structs.replace(settings, streams=streams)
-    options = _Options(pipeline, log, host, http_port, ws_port, no_server, device)
+    options = _Options(pipeline, log, host, http_port, ws_port, no_server, device, raw)
     sys.exit(_run(options.applied(settings), duration, verbose))
 
 
@@ -126,12 +128,13 @@ def demo(
     http_port: HttpPort = None,
     ws_port: WsPort = None,
     no_server: NoServer = False,
+    raw: Raw = False,
     duration: Duration = None,
     device: Device = None,
     verbose: Verbose = False,
 ) -> None:
     """The same as run, with a made-up camera that moves over a portrait: try everything without a camera."""
-    options = _Options(pipeline, log, host, http_port, ws_port, no_server, device)
+    options = _Options(pipeline, log, host, http_port, ws_port, no_server, device, raw)
     settings = msgspec.structs.replace(context.obj, streams={"demo": StreamSettings("demo")})
     sys.exit(_run(options.applied(settings), duration, verbose))
 
@@ -246,6 +249,7 @@ class _Options(msgspec.Struct, frozen=True):
     ws_port: int | None = None
     no_server: bool = False
     device: str | None = None
+    raw: bool = False
 
     def applied(self, settings: Settings) -> Settings:
         """Raises ConfigError for a value that the settings do not allow."""
@@ -254,7 +258,7 @@ class _Options(msgspec.Struct, frozen=True):
             server = _replace(server, enabled=False)
         log = _replace(settings.log, path=self.log)
         return msgspec.structs.replace(
-            _replace(settings, pipeline=self.pipeline, device=self.device), server=server, log=log
+            _replace(settings, pipeline=self.pipeline, device=self.device, raw=self.raw or None), server=server, log=log
         )
 
 

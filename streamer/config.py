@@ -169,12 +169,15 @@ class ModelSettings(_Strict, frozen=True):
 
 
 class Settings(_Strict, frozen=True):
-    """A deployment."""
+    """A deployment. `threads` 0 takes all CPU threads that the process may use; with `raw` the faces of streams carry
+    the values of their own frame beside the smoothed ones.
+    """
 
     pipeline: str = "realtime"
     image_pipeline: str = "accurate"
     device: Device = "CPU"
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
+    raw: bool = False
     streams: dict[Name, StreamSettings] = {}
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()

@@ -15,6 +15,7 @@ from typing import Any
 
 import av
 import jsonschema
+import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 
@@ -242,6 +243,17 @@ def test_a_full_disk_ends_the_run_with_its_reason(streamer: Streamer, face_clip:
     assert done.returncode == 1
     assert "No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_raw_values_ride_along_when_asked(streamer: Streamer, face_clip: Path, tmp_path: Path) -> None:
+    log = tmp_path / "out.jsonl"
+    assert streamer("run", "--source", face_clip, "--log", log, "--no-server", "--raw").returncode == 0
+    faces = [face for record in frames(records(log)) for face in record["faces"]]
+    assert len(faces) == CLIP_FRAMES
+    for face in faces:
+        assert set(face["raw"]) == {"boundingBox", "age", "gender", "emotions", "landmarks"}
+    # Smoothing is what makes the difference: shown ages move less than those of the single frames.
+    assert np.std([face["age"] for face in faces]) < np.std([face["raw"]["age"] for face in faces])
 
 
 def test_a_port_in_use_is_said(streamer: Streamer, tmp_path: Path) -> None:

@@ -8,9 +8,9 @@ export const EMOTIONS = ["angry", "disgust", "fear", "happy", "sad", "surprise",
 const NBSP = "\u00a0";
 const REASONS = {
   tooSmall: "face too small",
-  turnedAway: "turned away",
-  lowQuality: "picture of the face too poor",
-  notReady: "model still loading",
+  profile: "turned away",
+  blurred: "picture of the face too blurred",
+  noLandmarks: "face hardly visible",
 };
 const FONT = '600 SIZEpx system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif';
 
