@@ -210,14 +210,18 @@ async def test_a_frozen_stream_is_noticed(numbered: Path) -> None:
     async with RtspServer({"cam": numbered}) as server:
         source = keep_open(StreamSettings(server.url("cam"), retry_min=0.1, stall=0.5))
         async with aclosing(source), asyncio.timeout(20):
-            frames = 0
+            frames, last = 0, None
             async for item in source:
                 if isinstance(item, Frame):
                     frames += 1
                     if frames == 5:
                         server.fault("cam", stalled=True)
+                    last = item
                 elif item.error:
                     break
+        # What FFmpeg held back until its patience ended is not shown as live.
+        assert last is not None
+        assert last.skipped == "stale"
     assert isinstance(item, StateChange)
     assert item.state == "stalled"
     assert isinstance(item.error, SourceTimeoutError)

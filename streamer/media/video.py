@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamer.config import StreamSettings
-from streamer.errors import CorruptError, DisconnectedError, NotVideoError, SourceTimeoutError
+from streamer.errors import CorruptError, DisconnectedError, NotVideoError, SourceTimeoutError, UnreachableError
 from streamer.face import Frame, Pixels
 from streamer.media.address import Address, check
 from streamer.media.faults import typed
@@ -38,7 +38,11 @@ def read_video(where: Address, stream: StreamSettings, first_seq: int, put: Put)
             live = where.live if where.live is not None else container.duration is None
             # One frame at a time for the least delay; several at once where only throughput counts.
             video.thread_type = "SLICE" if live else "FRAME"
-            for frame in _frames(container, video, first_seq, _FileTime(where, container) if not live else None):
+            if live:
+                frames = _live_frames(container, video, first_seq, stream.stall / 2)
+            else:
+                frames = _file_frames(container, video, first_seq, _FileTime(where, container))
+            for frame in frames:
                 if not put(frame, live):
                     return
     except (av.error.FFmpegError, OSError) as error:
@@ -55,12 +59,12 @@ def _open(where: Address, stream: StreamSettings) -> InputContainer:
     try:
         return av.open(where.url, format=where.format, options=dict(where.options), timeout=timeout)
     except av.error.InvalidDataError as error:
-        # An RTSP server that takes the connection but never answers looks like bad data when the time is up.
-        if local or time.monotonic() - start < 0.9 * stream.open_timeout:
+        if where.kind != "rtsp":
             raise
-        raise SourceTimeoutError(
-            f"{where.url}: no answer in {stream.open_timeout:g} s", "is it the right port?"
-        ) from error
+        # To FFmpeg an RTSP server that never answers, or hangs up meanwhile, looks like bad data.
+        if time.monotonic() - start > 0.9 * stream.open_timeout:
+            raise SourceTimeoutError(f"{where.url}: no answer in time", "is it the right port?") from error
+        raise UnreachableError(f"{where.url}: the connection broke off", "is it an RTSP server? is it busy?") from error
 
 
 def _video_stream(container: InputContainer, where: Address) -> VideoStream:
@@ -74,23 +78,37 @@ def _video_stream(container: InputContainer, where: Address) -> VideoStream:
     return video
 
 
-def _frames(
-    container: InputContainer, video: VideoStream, first_seq: int, file_time: "_FileTime | None"
-) -> Iterator[Frame]:
+def _live_frames(container: InputContainer, video: VideoStream, first_seq: int, patience: float) -> Iterator[Frame]:
+    """Frames as they come; `patience` is how long FFmpeg waits for one, in seconds."""
+    seq, last = first_seq, time.monotonic()
+    for packet in container.demux(video):
+        # When its patience is at an end FFmpeg hands over the picture that it held back: by now an old one.
+        stale = time.monotonic() - last > 0.9 * patience
+        try:
+            pictures = packet.decode()
+        except av.error.InvalidDataError:
+            continue  # the decoder recovers at the next key frame; if not, the missing frames are noticed
+        for picture in pictures:
+            yield _frame(picture, seq, seq - first_seq, None, skipped="stale" if stale else None)
+            seq += 1
+        last = time.monotonic()
+
+
+def _file_frames(container: InputContainer, video: VideoStream, first_seq: int, clock: "_FileTime") -> Iterator[Frame]:
+    """Every frame of a file; CorruptError at the end of a damaged one."""
     damaged, count = 0, 0
     for packet in container.demux(video):
         try:
-            decoded = packet.decode()
+            pictures = packet.decode()
         except av.error.InvalidDataError:
             damaged += 1
             continue
-        for picture in decoded:
-            assert isinstance(picture, VideoFrame)
-            yield _frame(picture, first_seq + count, count, file_time)
+        for picture in pictures:
+            yield _frame(picture, first_seq + count, count, clock)
             count += 1
-    if file_time and not count:
+    if not count:
         raise CorruptError(f"{container.name}: not one picture can be decoded", "is the file cut off or damaged?")
-    if file_time and (damaged or _cut_short(container, video, count)):
+    if damaged or _cut_short(container, video, count):
         raise CorruptError(
             f"{container.name}: is damaged or cut off: {count} pictures could be decoded of"
             f" {video.frames or 'an unknown number'}",
@@ -131,7 +149,7 @@ class _FileTime:
         return self._last, self._epoch + self._last
 
 
-def _frame(picture: VideoFrame, seq: int, index: int, file_time: _FileTime | None) -> Frame:
+def _frame(picture: VideoFrame, seq: int, index: int, file_time: _FileTime | None, skipped: str | None = None) -> Frame:
     arrived = time.monotonic()
     at, captured = file_time.place(picture.time, index) if file_time else (arrived, time.time())
     turned = picture.rotation % 180 != 0
@@ -146,7 +164,7 @@ def _frame(picture: VideoFrame, seq: int, index: int, file_time: _FileTime | Non
         pixels=partial(_to_bgr, picture),
         pts=picture.time,
         clock="file" if file_time else "host",
-        skipped="corrupt" if picture.is_corrupt else None,
+        skipped="corrupt" if picture.is_corrupt else skipped,
     )
 
 
