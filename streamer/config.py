@@ -60,7 +60,7 @@ class AttributeSettings(_Strict, frozen=True):
 
     age: str = "dlib-age"
     gender: str = "dlib-gender"
-    emotion: str = "mini-xception"
+    emotion: str = "emotion-net"
     age_zooms: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)] = (1.0,)
     gender_zooms: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)] = (1.05,)
     mirror: bool = False

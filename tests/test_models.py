@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from streamer.analysis import decode, geometry
+from streamer.config import data_folder
 from streamer.errors import DeviceError
 from streamer.face import EMOTIONS, Face, Pixels
 from streamer.inference.crops import fill_letterbox, warp
@@ -162,6 +163,18 @@ def test_the_cpu_budget_is_at_least_one() -> None:
 def test_models_are_loaded_once(workshop: Workshop) -> None:
     assert workshop.models("realtime") is workshop.models("realtime")
     assert workshop.models("realtime").engine is workshop.models("accurate").engine
+
+
+async def test_a_pipeline_of_ones_own_may_use_other_models(
+    workshop: Workshop, portrait: Pixels, tmp_path: Path
+) -> None:
+    """With mini_XCEPTION, which is rebuilt from its Keras file."""
+    text = (data_folder("pipelines") / "realtime.toml").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(text.replace('emotion = "emotion-net"', 'emotion = "mini-xception"'))
+    (face,) = await analyse_picture(portrait, await asyncio.to_thread(workshop.models, str(own)))
+    assert face.emotions.sum() == pytest.approx(1, abs=1e-3)
+    assert EMOTIONS[int(np.argmax(face.emotions))] == "happy"
 
 
 async def test_a_face_that_fills_the_picture_is_found(accurate: Models, portrait: Pixels) -> None:

