@@ -1,5 +1,17 @@
-"""`python -m streamer` is the command `streamer`."""
+"""`python -m streamer` and the command `streamer`."""
 
-from streamer.cli import main
+import sys
 
-main()
+
+def run() -> None:
+    """Entry point. Interrupted before there is anything to put in order, it ends with 130, as shells expect."""
+    try:
+        from streamer.cli import main
+
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    run()

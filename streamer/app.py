@@ -90,6 +90,8 @@ class App:
 
     def _fetch(self, workshop: Workshop) -> tuple[Models, Path | None]:
         demo = any(stream.url == DEMO for stream in self._settings.streams.values())
+        if self._settings.server.enabled:
+            workshop.fetch(self._settings.image_pipeline)  # not in the middle of somebody's first request
         return workshop.models(self._settings.pipeline), workshop.picture(PORTRAIT) if demo else None
 
     async def _serve(self, stack: AsyncExitStack, hub: Hub, workshop: Workshop) -> Addresses:
@@ -142,6 +144,12 @@ class App:
         except StreamerError as error:
             await hub.publish(self._message(report, StateChange("ended", time.time(), error)))
             on_state(report)
+        except asyncio.CancelledError:
+            # The log tells a run that was stopped from one that was killed.
+            if report.state != "ended":
+                await hub.publish(self._message(report, StateChange("ended", time.time())))
+                on_state(report)
+            raise
 
     def _message(self, report: StreamReport, item: FrameResult | StateChange) -> Message:
         if isinstance(item, StateChange):

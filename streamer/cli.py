@@ -105,6 +105,8 @@ def run(
     streamer run deployment.toml --no-server[/dim]
     """
     settings: Settings = context.obj
+    if config and config.suffix != ".toml":
+        raise ConfigError(f"{config}: is not a .toml file", f"to analyse it, say: streamer run --source {config}")
     if config:
         settings = read_settings(config)
         if context.obj.models.cache:
@@ -230,6 +232,9 @@ def verify(context: typer.Context, names: Names = None) -> None:
     cards, failed = read_cards(settings), False
     store = Store(settings.folder())
     for card in pick(cards, tuple(names or cards)):
+        if not names and not store.weights(card).is_file():
+            out.print(f"{card.name}: not fetched")
+            continue
         try:
             store.verify(card)
             out.print(f"{card.name}: fine")

@@ -6,6 +6,7 @@ Times are seconds, sizes pixels, thresholds 0-1. `configs/default.toml` shows ev
 
 import difflib
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -20,7 +21,6 @@ Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 SomeSeconds = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
-Device = Annotated[str, msgspec.Meta(pattern=r"^(CPU|NPU|AUTO|GPU(\.\d+)?)$")]
 T = TypeVar("T")
 Name = Annotated[str, msgspec.Meta(pattern=r"^[\w][\w. -]{0,63}$")]
 
@@ -175,13 +175,17 @@ class Settings(_Strict, frozen=True):
 
     pipeline: str = "realtime"
     image_pipeline: str = "accurate"
-    device: Device = "CPU"
+    device: str = "CPU"
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
     raw: bool = False
     streams: dict[Name, StreamSettings] = {}
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     models: ModelSettings = ModelSettings()
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"CPU|NPU|AUTO|GPU(\.\d+)?", self.device):
+            raise ValueError(f"device is CPU, GPU, GPU.1, NPU or AUTO, not {self.device!r}")
 
 
 def data_folder(kind: Literal["models", "pipelines", "configs"]) -> Path:

@@ -94,7 +94,7 @@ def print_table(record: PictureRecord) -> None:
 
 def _lines(record: PictureRecord) -> Iterator[str]:
     if record.error:
-        yield f"error: {record.error.message}"
+        yield f"error: {record.error.message}" + (f" ({record.error.hint})" if record.error.hint else "")
         return
     yield f"{record.source}: {len(record.faces)} face{'' if len(record.faces) == 1 else 's'}"
     for face in record.faces:

@@ -88,7 +88,7 @@ class StreamLines:
         if report.error is not None:
             complain(report.error, report.name)
         elif not out.is_terminal:
-            total = f", {report.processed} frames" if report.state == "ended" else ""
+            total = f", frames analysed: {report.processed}" if report.state == "ended" else ""
             out.print(f"{report.name}: {report.state}{total}", markup=False)
 
     def _table(self) -> Table:

@@ -92,7 +92,8 @@ def test_an_empty_folder_is_said(streamer: Streamer, tmp_path: Path) -> None:
         (("run",), "no source to analyse"),
         (("run", "nowhere.toml"), "no such file"),
         (("run", "--source", "x.mp4", "--pipeline", "fast"), "unknown pipeline 'fast'"),
-        (("run", "--source", "x.mp4", "--device", "TPU"), "option device"),
+        (("run", "--source", "x.mp4", "--device", "TPU"), "not 'TPU'"),
+        (("run", "clip.mp4"), "streamer run --source clip.mp4"),
         (("run", "--source", "x.mp4", "--ws-port", "99999"), "65535"),
         (("run", "--sauce", "x"), "No such option"),
         (("check", "nowhere.toml"), "no such file"),
@@ -130,6 +131,24 @@ def test_models_are_listed_and_verified(streamer: Streamer) -> None:
     verified = streamer("models", "verify")
     assert verified.returncode == 0, verified.stderr
     assert "yunet: fine" in verified.stdout
+
+
+def test_nothing_is_sent_anywhere(portrait_path: Path) -> None:
+    """No name is looked up and no connection made while a picture is analysed."""
+    code = """
+import sys
+def watch(event, arguments):
+    if event in ("socket.getaddrinfo", "socket.connect", "os.fork"):
+        print(event, arguments)
+sys.addaudithook(watch)
+from streamer.cli import main
+main()
+"""
+    command = [sys.executable, "-c", code, "image", str(portrait_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(str(portrait_path))
+    assert "socket" not in done.stdout + done.stderr
+    assert "fork" not in done.stdout + done.stderr
 
 
 def test_the_cache_may_lie_elsewhere(streamer: Streamer, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def test_the_pipelines_show_every_key(name: str) -> None:
         ("[streams.door]\nurl = 'a'\nfsp = 1", "$.streams.door: unknown key 'fsp'", "known: url, user, password"),
         ("[server]\nws_port = 'x'", "$.server.ws_port: expected `int`", ""),
         ("[server]\nws_port = 70000", "$.server.ws_port", ""),
-        ("device = 'TPU'", "$.device", ""),
+        ("device = 'TPU'", "device is CPU, GPU, GPU.1, NPU or AUTO, not 'TPU'", ""),
         ("[streams.door]\nuser = 'me'", "missing required field `url`", ""),
         ("a = = 1", "not valid TOML", ""),
     ],

@@ -174,9 +174,11 @@ async def test_stopping_leaves_a_complete_log(tmp_path: Path) -> None:
         code, seconds = await run.stop()
     assert code == 0
     assert seconds < 2
-    logged = frames(records(log))
+    everything = records(log)
+    logged = frames(everything)
     assert [r["seq"] for r in logged] == list(range(len(logged)))
     assert last in logged
+    assert everything[-1]["state"] == "ended"
 
 
 async def test_streams_that_fail_leave_the_others_alone(face_clip: Path, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from openvino.preprocess import ColorFormat, PrePostProcessor, ResizeAlgorithm
 
 from streamer.errors import ModelError
 from streamer.inference.cards import Card
-from streamer.inference.keras import read_keras
 
 CHIP_SIZE = 64
 
@@ -40,6 +39,8 @@ def convert(card: Card, weights: Path) -> ov.Model:
 
 def _read(weights: Path) -> ov.Model:
     if weights.suffix == ".hdf5":
+        from streamer.inference.keras import read_keras  # h5py is needed for nothing else
+
         return read_keras(weights)
     try:
         return ov.Core().read_model(weights)

@@ -50,6 +50,10 @@ class Workshop:
                 self._pipelines[name] = Models(pipeline, self._store, self._cards, self.engine)
             return self._pipelines[name]
 
+    def fetch(self, name: str) -> None:
+        """Make the weights of pipeline `name` present, without loading them. Raises ConfigError, ModelError."""
+        self._store.pull(pick(self._cards, read_pipeline(name).models()))
+
     def picture(self, name: str) -> Path:
         """The file of a card that is a picture, fetched if it is missing. Raises ModelError."""
         card = pick(self._cards, (name,))[0]

@@ -26,7 +26,7 @@ from streamer.media.demo import read_demo
 from streamer.media.video import Put, read_video
 
 _log = logging.getLogger(__name__)
-_FAREWELL = 1.0  # seconds that a thread gets to notice that nobody wants its frames any more
+_FAREWELL = 0.7  # seconds that a thread gets to notice that nobody wants its frames any more
 
 
 class StateChange(msgspec.Struct, frozen=True):

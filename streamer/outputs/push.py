@@ -46,7 +46,7 @@ async def push_server(hub: Hub, settings: ServerSettings, hello: Callable[[], by
             compression=None,  # per client it would cost more than everything else together
             write_limit=_BUFFER,
             max_size=64 << 10,
-            close_timeout=0.5,
+            close_timeout=0.2,
             server_header="facestreamer",
         )
     except OSError as error:

@@ -76,10 +76,10 @@ class FaceServer:
         """The faces in one picture."""
         start = time.perf_counter()
         data = await uploaded_picture(request)
-        models = await self._still_models()
         received = time.perf_counter()
         pixels = await self._workshop.engine.offload(decode_picture, data)
         decoded = time.perf_counter()
+        models = await self._still_models()
         faces = await analyse_picture(pixels, models)
         height, width = pixels.shape[:2]
         answer = ImageAnswer(
@@ -134,7 +134,7 @@ class FaceServer:
 async def http_server(server: FaceServer, settings: ServerSettings) -> AsyncGenerator[int, None]:
     """Serves until the block is left; gives the port. Raises OutputError if the port cannot be used."""
     # The access log would write down query strings, and with them tokens.
-    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.5)
+    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.2)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.http_port)
@@ -156,8 +156,11 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     try:
         return await handler(request)
     except web.HTTPException as error:
-        code = "tooLarge" if error.status == 413 else error.reason.title().replace(" ", "")
-        problem = ErrorObject(code[0].lower() + code[1:], error.text or error.reason, "")
+        code = error.reason.title().replace(" ", "")
+        problem = ErrorObject(code[0].lower() + code[1:], error.reason, "see the README for what there is")
+        if error.status == 413:
+            limit = f"at most {_MAX_UPLOAD >> 20} MB are taken"
+            problem = ErrorObject("tooLarge", "the upload is too large", limit)
         return _json(ErrorAnswer(problem, []), error.status, _CORS)
     except PictureError as error:
         return _json(ErrorAnswer(error_object(error), []), _STATUS.get(error.code, 422), _CORS)
