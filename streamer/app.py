@@ -1,6 +1,7 @@
 """The whole program at work: owns every task, from the sources to the servers."""
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
@@ -23,6 +24,7 @@ from streamer.outputs.push import push_server
 from streamer.pipeline import analyse_stream
 from streamer.web.server import FaceServer, http_server
 
+_log = logging.getLogger(__name__)
 DEMO, PORTRAIT = "demo", "portrait"  # the source, and the card of its picture
 
 
@@ -105,7 +107,7 @@ class App:
             "websocket": {"port": ws_port},
             "preview": "/api/preview",
         }
-        faces = FaceServer(hub, workshop, self._settings.image_pipeline, info)
+        faces = FaceServer(hub, workshop, self._settings.image_pipeline, info, server.origins)
         http_port = await stack.enter_async_context(http_server(faces, server))
         host = f"[{server.host}]" if ":" in server.host else server.host
         return Addresses(f"http://{host}:{http_port}/", f"ws://{host}:{ws_port}/")
@@ -143,6 +145,11 @@ class App:
             raise
         except StreamerError as error:
             await hub.publish(self._message(report, StateChange("ended", time.time(), error)))
+            on_state(report)
+        except Exception as error:  # noqa: BLE001  # said, logged, and no harm to the other streams
+            _log.exception("stream %s failed", report.name)
+            failure = StreamerError(f"the analysis failed: {type(error).__name__}: {error}", "please report this")
+            await hub.publish(self._message(report, StateChange("ended", time.time(), failure)))
             on_state(report)
         except asyncio.CancelledError:
             # The log tells a run that was stopped from one that was killed.

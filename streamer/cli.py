@@ -9,7 +9,7 @@ import typer
 
 from streamer import __version__
 from streamer.config import ModelSettings, Settings, StreamSettings, read_pipeline, read_settings, stream_name
-from streamer.errors import ConfigError, StreamerError, redact
+from streamer.errors import ConfigError, StreamerError, redact_address
 from streamer.terminal import Reporter, complain, configure_logging, interruptible, out
 
 FINE, FAILED, USAGE = 0, 1, 2
@@ -176,7 +176,7 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
 
     for name, stream in settings.streams.items():
         where = resolve(stream)
-        out.print(f"{name}: {where.kind} {redact(stream.url)}", markup=False, soft_wrap=True)
+        out.print(f"{name}: {where.kind} {redact_address(stream.url)}", markup=False, soft_wrap=True)
     server = settings.server
     out.print(f"pipeline: {settings.pipeline}; stills: {settings.image_pipeline}; device: {settings.device}")
     out.print(f"page: http://{server.host}:{server.http_port}/; websocket: ws://{server.host}:{server.ws_port}/")

@@ -10,7 +10,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import msgspec
 import platformdirs
@@ -139,12 +139,16 @@ class StreamSettings(_Strict, frozen=True):
 
 
 class ServerSettings(_Strict, frozen=True):
-    """`host` is the address that page, Face API and websocket listen on; port 0 takes a free one."""
+    """`host` is the address that page, Face API and websocket listen on; port 0 takes a free one. Web pages of other
+    origins than the program's own and this machine's are refused pictures and records unless `origins` names them (such
+    as `https://wall.example`), or is `*`.
+    """
 
     enabled: bool = True
     host: str = "127.0.0.1"
     http_port: Port = 8080
     ws_port: Port = 8765
+    origins: tuple[str, ...] = ()
 
 
 class LogSettings(_Strict, frozen=True):
@@ -249,9 +253,10 @@ def address(stream: StreamSettings) -> str:
 
 def stream_name(url: str, taken: set[str]) -> str:
     """A short name for a source given by URL alone, different from those `taken` and free of secrets."""
-    parts = urlsplit(url)
-    path = Path(url.partition("?")[0])
-    base = (parts.hostname or "stream") if "://" in url else (path.stem or "stream")
+    if "://" in url:  # the host, which begins behind the last @: passwords may hold anything
+        base = re.split(r"[:/?#\]]", url.partition("://")[2].rpartition("@")[2].lstrip("["))[0] or "stream"
+    else:
+        base = Path(url).stem or "stream"
     base = "".join(c if c.isalnum() or c in "._-" else "-" for c in base).strip("._- ")[:48] or "stream"
     name, n = base, 1
     while name in taken:

@@ -15,6 +15,8 @@ from streamer.face import EMOTIONS, LANDMARKS, Clock, Face, Floats, FrameResult
 
 SCHEMA_VERSION: Final = 1
 
+_LAST_SECOND = 253402300799.0  # of the year 9999
+
 State = Literal["connecting", "live", "stalled", "offline", "ended"]
 Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -182,7 +184,8 @@ decode = msgspec.json.Decoder(Record).decode
 
 
 def rfc3339(seconds: float) -> str:
-    """Seconds since 1970 as RFC 3339 UTC with milliseconds."""
+    """Seconds since 1970 as RFC 3339 UTC with milliseconds; times beyond the calendar become its ends."""
+    seconds = min(max(seconds, 0.0), _LAST_SECOND)
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 

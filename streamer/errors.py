@@ -23,17 +23,24 @@ Messages never contain a password: they are redacted when the error is made.
 
 import re
 
-_USERINFO = re.compile(r"\b([a-z][a-z0-9+.-]*://)[^\s'\"]*@", re.IGNORECASE)
-_SECRET_QUERY = re.compile(
-    r"([?&;](?:password|passwd|pwd|pass|token|secret|secret_key|access_key|apikey|api_key|key|auth|user|username)=)"
-    r"[^&\s'\"]*",
-    re.IGNORECASE,
+_USERINFO = re.compile(r"\b([a-z][a-z0-9+.-]*://)\S*@", re.IGNORECASE)
+_SECRET_VALUE = re.compile(
+    r"([\w-]*(?:pass|pwd|token|secret|key|sig|auth|user|usr|login)[\w-]*=)[^&\s]*", re.IGNORECASE
 )
 
 
 def redact(text: str) -> str:
-    """`text` with every user, password and token inside a URL replaced by `***`."""
-    return _SECRET_QUERY.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+    """`text` with what looks like a user, password or token inside an address replaced by `***`."""
+    return _SECRET_VALUE.sub(r"\1***", _USERINFO.sub(r"\1***@", text))
+
+
+def redact_address(address: str) -> str:
+    """One address without its user, password and tokens, whatever characters they hold."""
+    scheme, found, rest = address.partition("://")
+    if not found:
+        return address
+    _secret, at, place = rest.rpartition("@")
+    return _SECRET_VALUE.sub(r"\1***", f"{scheme}://{'***@' if at else ''}{place}")
 
 
 class StreamerError(Exception):
@@ -45,8 +52,9 @@ class StreamerError(Exception):
     code = "error"
 
     def __init__(self, message: str, hint: str = "") -> None:
-        self.message = redact(message)
-        self.hint = redact(hint)
+        # File names may hold bytes that are no text; they must not break the log.
+        self.message = redact(message.encode("utf-8", "replace").decode())
+        self.hint = redact(hint.encode("utf-8", "replace").decode())
         super().__init__(self.message)
 
     def __str__(self) -> str:

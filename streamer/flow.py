@@ -16,6 +16,9 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
+_MOST_WAITING = 1000  # messages that one consumer may leave waiting
+
+
 class OverrunError(StreamerError):
     """The analysis has not taken a picture for so long that even the list of passed-over ones is full."""
 
@@ -159,36 +162,35 @@ class Output(Protocol):
 
 
 class Slots:
-    """What one slow consumer has yet to take: the newest frame of each stream, and every change of state.
+    """What one slow consumer has yet to take, in the order of publishing: the newest frame of each stream, and changes
+    of state.
 
     A frame that was not taken in time is replaced by the next one, but never by one that was not analysed, and
     counted in `skipped`.
     """
 
     def __init__(self) -> None:
-        self._frames: dict[str, Message] = {}
-        self._states: dict[str, Message] = {}
+        self._waiting: list[Message] = []
         self._filled = asyncio.Event()
         self.skipped = 0
 
     def offer(self, message: Message) -> None:
         """Never waits."""
-        if message.result is None:
-            self._states[message.stream] = message
-        else:
-            waiting = self._frames.get(message.stream)
-            self.skipped += waiting is not None
-            if waiting is None or waiting.passed_over or not message.passed_over:
-                self._frames[message.stream] = message
+        if message.result is not None:
+            older = [m for m in self._waiting if m.result is not None and m.stream == message.stream]
+            self.skipped += len(older)
+            if message.passed_over and any(not m.passed_over for m in older):
+                return
+            self._waiting = [m for m in self._waiting if m not in older]
+        self._waiting.append(message)
+        del self._waiting[:-_MOST_WAITING]
         self._filled.set()
 
     async def take(self) -> list[Message]:
-        """Everything that waits, at least one message, states before frames."""
+        """Everything that waits, at least one message."""
         await self._filled.wait()
         self._filled.clear()
-        messages = [*self._states.values(), *self._frames.values()]
-        self._states.clear()
-        self._frames.clear()
+        messages, self._waiting = self._waiting, []
         return messages
 
 

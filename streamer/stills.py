@@ -74,10 +74,15 @@ async def _analyse(source: str, models: Models) -> PictureRecord:
         else:
             pixels = await models.engine.offload(read_picture, Path(source))
     except PictureError as error:
-        return PictureRecord(source, msgspec.UNSET, [], error_object(error))
+        return PictureRecord(_text(source), msgspec.UNSET, [], error_object(error))
     faces = await analyse_picture(pixels, models)
     height, width = pixels.shape[:2]
-    return PictureRecord(source, ImageSize(width, height), [face_object(face, width, height) for face in faces])
+    return PictureRecord(_text(source), ImageSize(width, height), [face_object(face, width, height) for face in faces])
+
+
+def _text(path: str) -> str:
+    """A file's name without the bytes in it that are no text."""
+    return path.encode("utf-8", "replace").decode()
 
 
 def print_line(record: PictureRecord) -> None:

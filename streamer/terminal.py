@@ -143,10 +143,16 @@ def interruptible(work: Coroutine[Any, Any, T]) -> T | bool:
 
     async def watched() -> T | bool:
         task = asyncio.ensure_future(work)
-        loop = asyncio.get_running_loop()
+        loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+
+        def stop() -> None:
+            if not stopping.is_set():  # a second signal must not cancel the putting in order
+                stopping.set()
+                task.cancel()
+
         for number in (signal.SIGINT, signal.SIGTERM):
             try:
-                loop.add_signal_handler(number, task.cancel)
+                loop.add_signal_handler(number, stop)
             except NotImplementedError:  # Windows: asyncio.run itself turns Ctrl-C into a cancellation
                 break
         try:

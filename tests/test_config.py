@@ -16,7 +16,7 @@ from streamer.config import (
     read_settings,
     stream_name,
 )
-from streamer.errors import ConfigError, StreamerError, redact
+from streamer.errors import ConfigError, StreamerError, redact, redact_address
 
 
 def complaint(text: str, into: type = Settings) -> ConfigError:
@@ -106,11 +106,24 @@ def test_credentials_are_encoded_once_and_never_show(user: str, password: str) -
         "http://host/live?user=me&password=w0rd&x=1",
         "https://h/x?token=w0rd;y",
         "RTSP://a:w0rd@h",
+        "rtsp://a:'w0rd\"@h/x: refused",
+        "https://h/x?access_token=w0rd",
+        "http://h/x?loginuse=me&loginpas=w0rd",
+        "srt://h:9?passphrase=w0rd",
+        "rtsp://h/user=a_password=w0rd_channel=1.sdp",
+        "https://h/x?X-Amz-Signature=w0rd",
     ],
 )
 def test_secrets_never_reach_an_error(text: str) -> None:
     error = StreamerError(text, hint=text)
     assert "w0rd" not in str(error) + repr(error) + error.hint
+
+
+@pytest.mark.parametrize("password", ["p@w0rd/w", "p#w0rd?x", "w0rd", "a w0rd'", "[w0rd"])
+def test_passwords_never_name_a_stream_nor_show_in_its_address(password: str) -> None:
+    url = f"rtsp://admin:{password}@cam.local:554/live"
+    assert stream_name(url, set()) == "cam.local"
+    assert redact_address(url) == "rtsp://***@cam.local:554/live"
 
 
 @given(st.lists(st.text(max_size=60), max_size=8))

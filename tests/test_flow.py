@@ -136,8 +136,24 @@ async def test_a_slow_consumer_gets_the_newest_of_each_stream() -> None:
     slots = Slots()
     for each in (message("a", 1), message("b", 1), message("a", 2), Message("a", b"live")):
         slots.offer(each)
-    assert [m.data for m in await slots.take()] == [b"live", b"a2", b"b1"]
+    assert [m.data for m in await slots.take()] == [b"b1", b"a2", b"live"]
     assert slots.skipped == 1
+
+
+async def test_the_last_frame_comes_before_the_end() -> None:
+    slots = Slots()
+    for each in (message("a", 1), message("a", 2), Message("a", b"ended")):
+        slots.offer(each)
+    assert [m.data for m in await slots.take()] == [b"a2", b"ended"]
+
+
+async def test_a_consumer_that_never_takes_costs_no_more_than_so_much() -> None:
+    slots = Slots()
+    for n in range(5000):
+        slots.offer(Message("a", str(n).encode()))
+    waiting = await slots.take()
+    assert len(waiting) == 1000
+    assert waiting[-1].data == b"4999"
 
 
 async def test_a_frame_that_was_not_analysed_never_hides_one_that_was() -> None:

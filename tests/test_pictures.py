@@ -1,6 +1,7 @@
 """Still pictures in every form that people send them."""
 
 import io
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,24 @@ def test_photographs_are_turned_upright(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     assert_like_sample(decode_picture(encoded(stored, "JPEG", exif=exif, quality=95)))
+
+
+def test_damaged_exif_is_an_error_of_the_picture() -> None:
+    """Found by fuzzing: Pillow raises almost anything for these."""
+    exif = Image.Exif()
+    exif[0x0112], exif[0x011A] = 6, 72.0
+    good = bytearray(encoded(sample(), "JPEG", exif=exif))
+    start = good.index(b"Exif")
+    for at in range(start, start + 60):
+        for value in (0, 1, 2, 5, 12, 255):
+            data = good.copy()
+            data[at] = value
+            try:
+                with warnings.catch_warnings(action="ignore"):
+                    pixels = decode_picture(bytes(data))
+            except PictureError:
+                continue
+            assert pixels.shape[2] == 3
 
 
 def test_only_the_first_picture_of_an_animation_counts() -> None:

@@ -18,6 +18,8 @@ import jsonschema
 import numpy as np
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidStatus
+from websockets.typing import Origin
 
 from streamer.contract import schema
 from tests.conftest import CLIP_FRAMES, Streamer, unavailable
@@ -156,6 +158,15 @@ async def test_a_camera_reaches_websocket_and_log_as_the_same_records(face_clip:
     assert {r["faces"][0]["trackId"] for r in analysed} == {1}
 
 
+async def test_pages_of_strangers_get_no_records(face_clip: Path) -> None:
+    async with running("demo") as run:
+        with pytest.raises(InvalidStatus, match="403"):
+            await connect(run.websocket, origin=Origin("http://evil.example"))
+        async with connect(run.websocket, origin=Origin("http://localhost:3000")) as client:
+            assert (await take(client, 1))[0]["type"] == "hello"
+        await run.stop()
+
+
 async def test_a_client_that_never_reads_holds_up_nobody(face_clip: Path) -> None:
     async with RtspServer({"cam": face_clip}) as server, running("run", "--source", server.url("cam")) as run:
         async with connect(run.websocket, max_queue=1), connect(run.websocket) as client:
@@ -195,6 +206,26 @@ async def test_streams_that_fail_leave_the_others_alone(face_clip: Path, tmp_pat
     for name, code in (("gone", "notFound"), ("odd", "source")):
         last = records(log / f"{name}.jsonl")[-1]
         assert (last["type"], last["state"], last["error"]["code"]) == ("status", "ended", code)
+
+
+def test_a_stream_whose_analysis_fails_ends_alone(streamer: Streamer, face_clip: Path, tmp_path: Path) -> None:
+    """A file whose times jump beyond the calendar, and one whose name is no text."""
+    odd = tmp_path / "gap.mkv"
+    with av.open(str(face_clip)) as source, av.open(str(odd), "w") as target:
+        video = source.streams.video[0]
+        copy = target.add_stream_from_template(video)
+        for n, packet in enumerate(source.demux(video)):
+            if packet.dts is not None and packet.pts is not None and packet.time_base is not None:
+                jump = int(1e12 / packet.time_base) if n > 40 else 0
+                packet.pts, packet.dts, packet.stream = packet.pts + jump, packet.dts + jump, copy
+                target.mux(packet)
+    log = tmp_path / "logs"
+    done = streamer("run", "-s", face_clip, "-s", odd, "-s", tmp_path / "no\udcfftext.mp4", "--log", log, "--no-server")
+    assert "Traceback" not in done.stderr
+    assert len(frames(records(log / "face.jsonl"))) == CLIP_FRAMES
+    assert len(frames(records(log / "gap.jsonl"))) == CLIP_FRAMES
+    for name in ("face", "gap", "no-text"):
+        assert records(log / f"{name}.jsonl")[-1]["state"] == "ended"
 
 
 async def test_no_password_ever_shows(face_clip: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,10 @@ async def test_a_raw_body_and_json(client: aiohttp.ClientSession, jpeg: bytes) -
         ({"json": ["image"]}, 400, "badRequest"),
         ({"json": {"url": "http://example.com/x.jpg"}}, 400, "badRequest"),
         ({"data": b"x", "headers": {"Content-Type": "multipart/form-data"}}, 400, "badRequest"),
+        ({"json": {"image": "\u00e9"}}, 400, "badRequest"),
+        ({"data": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}, 400, "badRequest"),
+        ({"data": b'"\xff"', "headers": {"Content-Type": "application/json"}}, 400, "badRequest"),
+        ({"data": form("_charset_", "foo")}, 400, "badRequest"),
         ({"data": io.BytesIO(bytes(33 << 20)), "headers": {"Content-Type": "image/png"}}, 413, "tooLarge"),
     ],
 )
@@ -156,6 +161,26 @@ async def test_nonsense_is_never_an_internal_error(client: aiohttp.ClientSession
     async with client.post("/analyze", data=body, headers={"Content-Type": kind}) as response:
         assert 400 <= response.status < 500
         assert_refused(await response.json())
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [(None, 101), ("http://127.0.0.1:{port}", 101), ("http://localhost:3000", 101), ("http://evil.example", 403)],
+)
+async def test_pages_of_strangers_get_no_pictures(server: str, origin: str | None, status: int) -> None:
+    headers = {"Origin": origin.format(port=server.rpartition(":")[2])} if origin else {}
+    async with aiohttp.ClientSession(server) as session:
+        expected = pytest.raises(aiohttp.WSServerHandshakeError, match="403") if status == 403 else nullcontext()
+        with expected:
+            await (await session.ws_connect("/api/preview", headers=headers)).close()
+
+
+async def test_garbage_on_the_preview_is_answered_by_closing(client: aiohttp.ClientSession) -> None:
+    for wish in ("no json", '{"want": {"x": 1}}', '{"want": {"' + "\u00e9" * 200 + '": "a"}}', '{"wont": {}}'):
+        async with client.ws_connect("/api/preview") as socket:
+            await socket.send_str(wish)
+            closed = await socket.receive(timeout=5)
+            assert (closed.type, closed.data) == (aiohttp.WSMsgType.CLOSE, 1008)
 
 
 async def test_browsers_may_ask_first(client: aiohttp.ClientSession) -> None:

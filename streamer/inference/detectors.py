@@ -47,7 +47,8 @@ class YuNet:
         return decode.yunet(scores[0], offsets[0], box, s.threshold, s.nms_iou)[: s.max_faces]
 
     async def _model(self, shape: tuple[int, int]) -> Model:
-        if shape not in self._compiled:
+        known = self._compiled.get(shape)
+        if known is None or (known.done() and known.exception() is not None):
             load = self._engine.offload(self._engine.load, self._graph, (1, *shape, 3))
             self._compiled[shape] = asyncio.ensure_future(load)
         return await asyncio.shield(self._compiled[shape])

@@ -56,8 +56,12 @@ class Model:
         # The request reads the memory of `batch`: as the callback's argument it lives until the inference has ended,
         # even if the caller was cancelled by then.
         request.set_callback(inferred, batch)
-        request.set_input_tensor(ov.Tensor(batch, shared_memory=True))
-        request.start_async()
+        try:
+            request.set_input_tensor(ov.Tensor(batch, shared_memory=True))
+            request.start_async()
+        except RuntimeError as error:
+            self._release(request)
+            raise DeviceError(f"the device does not take the input: {error}") from error
         return await done
 
     def close(self) -> None:
@@ -144,7 +148,7 @@ class Engine:
 
     def close(self) -> None:
         """Wait for what still runs; call it before the event loop closes."""
-        for model in self._models.values():
+        for model in list(self._models.values()):
             model.close()
         self._pool.shutdown(cancel_futures=True)
 

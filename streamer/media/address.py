@@ -3,12 +3,11 @@
 import sys
 from pathlib import Path
 from typing import Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
 from streamer.config import StreamSettings, address
-from streamer.errors import NotFoundError, NotVideoError, SourceError
+from streamer.errors import NotFoundError, NotVideoError, SourceError, redact_address
 
 Kind = Literal["demo", "webcam", "rtsp", "network", "file"]
 
@@ -25,11 +24,16 @@ class Address(msgspec.Struct, frozen=True):
     format: str | None = None
     options: dict[str, str] = {}
 
+    @property
+    def shown(self) -> str:
+        """The address for messages, without its secrets."""
+        return redact_address(self.url)
+
 
 def resolve(stream: StreamSettings) -> Address:
     """The address of `stream`. Raises SourceError for one that nothing can be meant by."""
     url = address(stream)
-    scheme = urlsplit(url).scheme.lower() if "://" in url else ""
+    scheme = url.partition("://")[0].lower() if "://" in url else ""
     if url == "demo":
         return Address("demo", url, live=True)
     if stream.format:
@@ -46,7 +50,9 @@ def resolve(stream: StreamSettings) -> Address:
         return Address("network", url, live=None)
     if scheme not in ("", "file"):
         known = ", ".join(sorted(_LIVE_SCHEMES | _WEB_SCHEMES | {"rtsp", "rtsps", "file"}))
-        raise SourceError(f"{url}: cannot open addresses that begin with {scheme}://", f"known: {known}")
+        raise SourceError(
+            f"{redact_address(url)}: cannot open addresses that begin with {scheme}://", f"known: {known}"
+        )
     return Address("file", str(Path(url.removeprefix("file://")).expanduser()), live=False)
 
 

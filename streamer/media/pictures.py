@@ -46,7 +46,9 @@ def decode_picture(data: bytes, name: str = "the picture") -> Pixels:
         raise PictureError(f"{name}: is not a picture of a known format", "send JPEG, PNG, WebP, BMP or GIF") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise PictureError(f"{name}: has too many pixels", "make it smaller", code="tooLarge") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:  # what Pillow raises for damage, by format
+    except PictureError:
+        raise
+    except Exception as error:  # noqa: BLE001  # on damage Pillow's parsers raise whatever they trip over
         raise PictureError(f"{name}: is damaged: {error}", "was the file or upload cut off?", code="corrupt") from None
 
 

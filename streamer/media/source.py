@@ -81,7 +81,7 @@ async def _watched(
     else:
         read = partial(read_video, where, stream, first_seq)
     patience = None if where.kind == "file" else stream.open_timeout + stream.stall
-    async with _thread(read, stream.url) as mailbox:
+    async with _thread(read, where.shown) as mailbox:
         while True:
             try:
                 async with asyncio.timeout(patience):
@@ -90,7 +90,7 @@ async def _watched(
                 return
             except TimeoutError:
                 raise SourceTimeoutError(
-                    f"{stream.url}: no picture for {patience:g} s", "is the camera still sending?"
+                    f"{where.shown}: no picture for {patience:g} s", "is the camera still sending?"
                 ) from None
             patience = patience and stream.stall
             yield frame

@@ -46,9 +46,9 @@ def read_video(where: Address, stream: StreamSettings, first_seq: int, put: Put)
                 if not put(frame, live):
                     return
     except (av.error.FFmpegError, OSError) as error:
-        raise typed(error, where.url) from error
+        raise typed(error, where.shown) from error
     if live:
-        raise DisconnectedError(f"{where.url}: the stream ended", "the camera or server closed it")
+        raise DisconnectedError(f"{where.shown}: the stream ended", "the camera or server closed it")
 
 
 def _open(where: Address, stream: StreamSettings) -> InputContainer:
@@ -63,18 +63,20 @@ def _open(where: Address, stream: StreamSettings) -> InputContainer:
             raise
         # To FFmpeg an RTSP server that never answers, or hangs up meanwhile, looks like bad data.
         if time.monotonic() - start > 0.9 * stream.open_timeout:
-            raise SourceTimeoutError(f"{where.url}: no answer in time", "is it the right port?") from error
-        raise UnreachableError(f"{where.url}: the connection broke off", "is it an RTSP server? is it busy?") from error
+            raise SourceTimeoutError(f"{where.shown}: no answer in time", "is it the right port?") from error
+        raise UnreachableError(
+            f"{where.shown}: the connection broke off", "is it an RTSP server? is it busy?"
+        ) from error
 
 
 def _video_stream(container: InputContainer, where: Address) -> VideoStream:
     if container.format.name in _NOT_VIDEO or not container.streams.video:
-        raise NotVideoError(f"{where.url}: holds no video", "is it the right file or stream?")
+        raise NotVideoError(f"{where.shown}: holds no video", "is it the right file or stream?")
     video = container.streams.video[0]
     if video.disposition & av.stream.Disposition.attached_pic:
-        raise NotVideoError(f"{where.url}: holds sound and a cover picture, but no video")
+        raise NotVideoError(f"{where.shown}: holds sound and a cover picture, but no video")
     if video.codec_context is None:
-        raise NotVideoError(f"{where.url}: its video codec is not known to this FFmpeg")
+        raise NotVideoError(f"{where.shown}: its video codec is not known to this FFmpeg")
     return video
 
 

@@ -6,6 +6,7 @@ to ask just gets fewer.
 """
 
 import asyncio
+import logging
 import time
 from typing import Annotated
 
@@ -15,6 +16,10 @@ from aiohttp import WSMsgType, web
 from streamer.flow import Hub, Message, Slots
 from streamer.inference.runtime import Engine
 from streamer.media.pictures import encode_jpeg
+from streamer.outputs.push import origin_allowed
+
+_log = logging.getLogger(__name__)
+_MOST_WISHES = 256
 
 
 class _Wish(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,7 +46,10 @@ class _Viewer:
             try:
                 self._wanted |= msgspec.json.decode(message.data, type=_Wish).want
             except msgspec.DecodeError as error:
-                await self._socket.close(code=1008, message=str(error)[:120].encode())
+                await self._socket.close(code=1008, message=str(error).encode()[:120])
+                break
+            if len(self._wanted) > _MOST_WISHES:
+                await self._socket.close(code=1008, message=b"too many wishes")
                 break
             self._changed.set()
 
@@ -63,8 +71,12 @@ class _Viewer:
                 await self._socket.send_bytes(await self._engine.offload(_encode, message, self._session, width))
 
 
-async def serve_preview(request: web.Request, hub: Hub, engine: Engine, session: str) -> web.WebSocketResponse:
-    """A viewer's connection, from its first wish until it leaves."""
+async def serve_preview(
+    request: web.Request, hub: Hub, engine: Engine, session: str, origins: tuple[str, ...]
+) -> web.WebSocketResponse:
+    """A viewer's connection, from its first wish until it leaves. Pages of other origins are refused."""
+    if not origin_allowed(request.headers.get("Origin"), request.host, origins):
+        raise web.HTTPForbidden
     socket = web.WebSocketResponse(heartbeat=20, max_msg_size=16 << 10)
     await socket.prepare(request)
     with hub.subscribe() as slots:
@@ -75,7 +87,9 @@ async def serve_preview(request: web.Request, hub: Hub, engine: Engine, session:
         finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+                if isinstance(outcome, Exception) and not isinstance(outcome, ConnectionError):
+                    _log.error("a preview failed", exc_info=outcome)
     return socket
 
 

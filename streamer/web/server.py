@@ -52,11 +52,14 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class FaceServer:
     """The handlers. `info` tells the dashboard where things are, and the `session` of the records."""
 
-    def __init__(self, hub: Hub, workshop: Workshop, image_pipeline: str, info: dict[str, Any]) -> None:
+    def __init__(
+        self, hub: Hub, workshop: Workshop, image_pipeline: str, info: dict[str, Any], origins: tuple[str, ...] = ()
+    ) -> None:
         self._hub = hub
         self._workshop = workshop
         self._image_pipeline = image_pipeline
         self._info = info
+        self._origins = origins
         self._stills: asyncio.Future[Models] | None = None
 
     def application(self) -> web.Application:
@@ -114,7 +117,7 @@ class FaceServer:
         return _json({"streams": newest})
 
     async def preview(self, request: web.Request) -> web.WebSocketResponse:
-        return await serve_preview(request, self._hub, self._workshop.engine, self._info["session"])
+        return await serve_preview(request, self._hub, self._workshop.engine, self._info["session"], self._origins)
 
     async def page(self, request: web.Request) -> web.StreamResponse:
         path = _STATIC / request.match_info.get("name", "index.html")

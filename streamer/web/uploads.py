@@ -1,15 +1,24 @@
 """Pictures out of requests, in every form that clients send them."""
 
 import base64
-import binascii
 from typing import Any
 
 import msgspec
-from aiohttp import web
+from aiohttp import http_exceptions, web
 
 from streamer.errors import PictureError
 
 _FILE_FIELDS = ("filename", "file", "image")
+_RESEND = "check how the client encodes its requests"
+# What aiohttp raises, or asserts, while it takes a request's body apart.
+_BROKEN = (
+    ValueError,
+    LookupError,
+    RuntimeError,
+    AssertionError,
+    http_exceptions.HttpProcessingError,
+    web.RequestPayloadError,
+)
 
 
 async def uploaded_picture(request: web.Request) -> bytes:
@@ -21,9 +30,9 @@ async def uploaded_picture(request: web.Request) -> bytes:
     if kind == "multipart/form-data":
         return await _from_form(request)
     if kind.startswith("image/") or kind == "application/octet-stream":
-        return await request.read()
+        return await _body(request)
     if kind == "application/json":
-        return _from_json(await request.read())
+        return _from_json(await _body(request))
     raise PictureError(
         f"cannot take a picture out of {kind}",
         'send multipart/form-data with the file field `filename`, an image/* body, or JSON {"image": base64}',
@@ -31,11 +40,18 @@ async def uploaded_picture(request: web.Request) -> bytes:
     )
 
 
+async def _body(request: web.Request) -> bytes:
+    try:
+        return await request.read()
+    except _BROKEN as error:
+        raise PictureError(f"the body cannot be read: {error}", _RESEND, code="badRequest") from None
+
+
 async def _from_form(request: web.Request) -> bytes:
     try:
         form = await request.post()
-    except ValueError as error:
-        raise PictureError(f"the form cannot be read: {error}", code="badRequest") from None
+    except _BROKEN as error:
+        raise PictureError(f"the form cannot be read: {error}", _RESEND, code="badRequest") from None
     for name in _FILE_FIELDS:
         field: Any = form.get(name)
         if isinstance(field, web.FileField):
@@ -57,5 +73,5 @@ def _from_json(body: bytes) -> bytes:
         if not isinstance(text, str):
             raise PictureError('the JSON has no text "image"', 'send {"image": "<base64>"}', code="badRequest")
         return base64.b64decode(text.rpartition("base64,")[2], validate=True)
-    except (msgspec.DecodeError, binascii.Error) as error:
-        raise PictureError(f"the JSON body cannot be read: {error}", code="badRequest") from None
+    except (ValueError, RecursionError) as error:  # among them what msgspec and base64 raise
+        raise PictureError(f"the JSON body cannot be read: {error}", _RESEND, code="badRequest") from None
