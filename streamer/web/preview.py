@@ -77,7 +77,7 @@ async def serve_preview(
     """A viewer's connection, from its first wish until it leaves. Pages of other origins are refused."""
     if not origin_allowed(request.headers.get("Origin"), request.host, origins):
         raise web.HTTPForbidden
-    socket = web.WebSocketResponse(heartbeat=20, max_msg_size=16 << 10)
+    socket = web.WebSocketResponse(heartbeat=20, max_msg_size=16 << 10, compress=False)  # JPEG is compressed
     await socket.prepare(request)
     with hub.subscribe() as slots:
         viewer = _Viewer(socket, slots, engine, session)
