@@ -134,9 +134,6 @@ class StreamSettings(_Strict, frozen=True):
     retry_min: SomeSeconds = 1.0
     retry_max: SomeSeconds = 30.0
 
-    def __rich_repr__(self) -> Any:
-        yield "url", self.url
-
 
 class ServerSettings(_Strict, frozen=True):
     """`host` is the address that page, Face API and websocket listen on; port 0 takes a free one. Web pages of other

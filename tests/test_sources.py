@@ -27,7 +27,7 @@ from streamer.media import demo
 from streamer.media.address import resolve
 from streamer.media.source import StateChange, keep_open
 from tests.conftest import CLIP_FRAMES
-from tests.servers.clips import FOLDER, draw, read_number
+from tests.servers.clips import FOLDER, draw, read_number, remux
 from tests.servers.http import HttpServer
 from tests.servers.rtsp import RtspServer
 from tests.servers.session import Access
@@ -90,14 +90,7 @@ async def test_recorded_clips_are_read_to_their_last_frame(name: str) -> None:
 
 
 async def test_a_rotated_recording_is_shown_upright(numbered: Path, tmp_path: Path) -> None:
-    rotated = tmp_path / "rotated.mp4"
-    with av.open(str(numbered)) as source, av.open(str(rotated), "w") as target:
-        video = source.streams.video[0]
-        copy = target.add_stream_from_template(video)
-        for packet in source.demux(video):
-            if packet.dts is not None:
-                packet.stream = copy
-                target.mux(packet)
+    rotated = remux(numbered, tmp_path / "rotated.mp4")
     frames, _ = await read_all(str(rotated))
     upright = frames[0].pixels()
     set_rotation(rotated)
@@ -143,14 +136,8 @@ async def test_a_folder_is_not_a_video(tmp_path: Path) -> None:
 
 
 async def test_a_truncated_file_gives_what_it_holds_and_then_the_error(face_clip: Path, tmp_path: Path) -> None:
-    whole = tmp_path / "fast.mp4"  # with its index in front, as recorders and web servers write it
-    with av.open(str(face_clip)) as source, av.open(str(whole), "w", options={"movflags": "faststart"}) as target:
-        video = source.streams.video[0]
-        copy = target.add_stream_from_template(video)
-        for packet in source.demux(video):
-            if packet.dts is not None:
-                packet.stream = copy
-                target.mux(packet)
+    # With its index in front, as recorders and web servers write it.
+    whole = remux(face_clip, tmp_path / "fast.mp4", options={"movflags": "faststart"})
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     frames, states = await read_all(str(cut))

@@ -118,6 +118,6 @@ def load(cache: Path, name: str) -> Faces:
     )
 
 
-def test_sets(cache: Path) -> Iterable[str]:
+def prepared_tests(cache: Path) -> Iterable[str]:
     """Names of the prepared test sets."""
     return sorted(p.name.removesuffix(".found.npy") for p in cache.glob("test-*.found.npy"))

@@ -135,7 +135,7 @@ def evaluate(path: Path, cache: Path) -> None:
         config = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": precision}
         compiled = core.compile_model(core.read_model(path), "CPU", config)
         result[f"ms_{precision}"] = {f"batch_{n}": round(latency(compiled, n), 3) for n in (1, 8)}
-        for name in ["validation", *data.test_sets(cache)]:
+        for name in ["validation", *data.prepared_tests(cache)]:
             faces = data.load(cache, name)
             parts = [compiled(np.ascontiguousarray(faces.chips[i : i + 64]))[0] for i in range(0, len(faces.chips), 64)]
             result[f"{name}_{precision}"] = report(np.concatenate(parts), faces)

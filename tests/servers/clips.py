@@ -75,6 +75,18 @@ def convert(source: Path, target: Path, *, codec: Encoder, frames: int = 60, gop
         return _encode(target, images, codec=codec, rate=stream.average_rate or Fraction(25), gop=gop)
 
 
+def remux(source: Path, target: Path, *, options: dict[str, str] | None = None) -> Path:
+    """Copies the video of a clip into another file without encoding it anew; `options` are the muxer's."""
+    with av.open(str(source)) as reader, av.open(str(target), "w", options=options or {}) as writer:
+        video = reader.streams.video[0]
+        copy = writer.add_stream_from_template(video)
+        for packet in reader.demux(video):
+            if packet.dts is not None:
+                packet.stream = copy
+                writer.mux(packet)
+    return target
+
+
 def _encode(path: Path, images: Iterator[Image], *, codec: Encoder, rate: Fraction, gop: int) -> Path:
     quiet = {"x265-params": f"bframes=0:log-level=none:keyint={gop}:min-keyint={gop}"}
     plain = {"bf": "0", "preset": "ultrafast", "sc_threshold": "0"}
