@@ -116,12 +116,15 @@ class ErrorObject(_Wire, frozen=True):
 
 
 class FrameTime(_Wire, frozen=True):
-    """`captured` is RFC 3339 UTC; `ageMs` is from capture (a file: from decoding) to publishing."""
+    """`captured` is RFC 3339 UTC; `ageMs` is from capture (a file: from decoding) to publishing. `jumpMs` is there
+    where the clock was set since the frame before: by how much.
+    """
 
     captured: str
     clock: Clock
     age_ms: float
     pts: float | msgspec.UnsetType = msgspec.UNSET
+    jump_ms: float | msgspec.UnsetType = msgspec.UNSET
 
 
 class FrameRecord(_Wire, frozen=True, tag_field="type", tag="frame"):
@@ -269,8 +272,9 @@ def frame_record(result: FrameResult, stream: str, session: str) -> FrameRecord:
         time=FrameTime(
             captured=rfc3339(frame.captured),
             clock=frame.clock,
-            age_ms=round(max(result.published - frame.arrived, 0.0) * 1000, 1),
+            age_ms=round(max(result.published - frame.arrived + frame.delay, 0.0) * 1000, 1),
             pts=msgspec.UNSET if frame.pts is None else round(frame.pts, 6),
+            jump_ms=round(frame.jump * 1000) if frame.jump else msgspec.UNSET,
         ),
         image=ImageSize(frame.width, frame.height),
         faces=[face_object(face, frame.width, frame.height) for face in result.faces],

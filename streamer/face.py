@@ -24,8 +24,9 @@ Clock = Literal["camera", "host", "file"]
 class Frame(msgspec.Struct, frozen=True, eq=False):
     """One picture that a source delivered.
 
-    `pixels()` gives it as uint8 (height, width, 3) BGR, converted when asked, in the caller's thread. A frame that
-    had to be passed over has the reason in `skipped` and is never asked for its pixels.
+    `delay` is how many seconds it took from the camera to `arrived`, where that is known; `jump` by how many seconds
+    `clock` was set since the frame before. `pixels()` gives it as uint8 (height, width, 3) BGR, converted when asked,
+    in the caller's thread. A frame that had to be passed over has the reason in `skipped` and is never asked for them.
     """
 
     seq: int
@@ -38,7 +39,14 @@ class Frame(msgspec.Struct, frozen=True, eq=False):
     pixels: Callable[[], Pixels]
     pts: float | None = None
     clock: Clock = "host"
+    delay: float = 0.0
+    jump: float = 0.0
     skipped: str | None = None
+
+
+def no_pixels() -> Pixels:
+    """In the place of the pixels of a skipped frame, which nobody may ask for."""
+    raise AssertionError("a skipped frame has no pixels")
 
 
 class Detections(msgspec.Struct, frozen=True, eq=False):

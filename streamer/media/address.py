@@ -42,7 +42,7 @@ def resolve(stream: StreamSettings) -> Address:
         return _webcam(url)
     if scheme in ("rtsp", "rtsps"):
         # The default probing of the frame rate alone costs most of a second before the first picture.
-        options = {"rtsp_transport": stream.transport, "fpsprobesize": "0"}
+        options = {"rtsp_transport": stream.transport, "fpsprobesize": "0", "rtp_set_prft": "1"}
         return Address("rtsp", url, live=True, options=options)
     if scheme in _LIVE_SCHEMES:
         return Address("network", url, live=True)

@@ -19,7 +19,7 @@ import msgspec
 from streamer.config import StreamSettings
 from streamer.contract import State
 from streamer.errors import SourceError, SourceTimeoutError, StreamerError
-from streamer.face import Frame, Pixels
+from streamer.face import Frame, no_pixels
 from streamer.flow import Mailbox
 from streamer.media.address import Address, resolve
 from streamer.media.demo import read_demo
@@ -129,8 +129,4 @@ def _superseded(frame: Frame) -> Frame:
     """The record of a frame that a newer one has overtaken, without its pixels."""
     if frame.skipped:
         return frame
-    return msgspec.structs.replace(frame, skipped="superseded", pixels=_no_pixels)
-
-
-def _no_pixels() -> Pixels:
-    raise AssertionError("a skipped frame has no pixels")
+    return msgspec.structs.replace(frame, skipped="superseded", pixels=no_pixels)

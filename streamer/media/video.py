@@ -1,8 +1,9 @@
 """Frames of a camera, stream or file, decoded by PyAV in a thread of their own."""
 
+import math
+import struct
 import time
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -10,18 +11,19 @@ from typing import cast
 import av
 import numpy as np
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamer.config import StreamSettings
 from streamer.errors import CorruptError, DisconnectedError, NotVideoError, SourceTimeoutError, UnreachableError
-from streamer.face import Frame, Pixels
+from streamer.face import Frame, Pixels, no_pixels
 from streamer.media.address import Address, check
+from streamer.media.clock import FileClock, LiveClock, Reading
 from streamer.media.faults import typed
 
 # FFmpeg would show these text formats as pictures of their letters.
 _NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf"}
-_DEFAULT_FPS = 25.0
 
 Put = Callable[[Frame, bool], bool]
 
@@ -39,9 +41,9 @@ def read_video(where: Address, stream: StreamSettings, first_seq: int, put: Put)
             # One frame at a time for the least delay; several at once where only throughput counts.
             video.thread_type = "SLICE" if live else "FRAME"
             if live:
-                frames = _live_frames(container, video, first_seq, stream.stall / 2)
+                frames = _live_frames(container, video, first_seq, stream.stall / 2, where)
             else:
-                frames = _file_frames(container, video, first_seq, _FileTime(where, container))
+                frames = _file_frames(container, video, first_seq, _file_clock(where, container))
             for frame in frames:
                 if not put(frame, live):
                     return
@@ -80,23 +82,86 @@ def _video_stream(container: InputContainer, where: Address) -> VideoStream:
     return video
 
 
-def _live_frames(container: InputContainer, video: VideoStream, first_seq: int, patience: float) -> Iterator[Frame]:
-    """Frames as they come; `patience` is how long FFmpeg waits for one, in seconds."""
-    seq, last = first_seq, time.monotonic()
+def _live_frames(
+    container: InputContainer, video: VideoStream, first_seq: int, patience: float, where: Address
+) -> Iterator[Frame]:
+    """Frames as they come; `patience` is how long FFmpeg waits for one, in seconds.
+
+    Once one is damaged all are passed over until the next clean key picture, because they are made from it. Raises
+    CorruptError if none is clean for twice the patience.
+    """
+    seq, last, clock = first_seq, time.monotonic(), LiveClock()
+    reading, size = None, (0, 0)
+    damage = _Damage(lossy=where.options.get("rtsp_transport") == "udp")
     for packet in container.demux(video):
         # When its patience is at an end FFmpeg hands over the picture that it held back: by now an old one.
         stale = time.monotonic() - last > 0.9 * patience
+        damage.read(packet)
+        _synchronise(clock, packet)
         try:
             pictures = packet.decode()
         except av.error.InvalidDataError:
-            continue  # the decoder recovers at the next key frame; if not, the missing frames are noticed
+            pictures = []
+            damage.found()
+            if reading is not None:  # it has a place in the order, though nobody will see it
+                arrived = time.monotonic()
+                reading = clock.read(None, time.time(), arrived)
+                yield _frame(None, size, seq, seq - first_seq, arrived, arrived, reading, "corrupt")
+                seq += 1
         for picture in pictures:
-            yield _frame(picture, seq, seq - first_seq, None, skipped="stale" if stale else None)
+            arrived, size = time.monotonic(), _displayed(picture)
+            reading = clock.read(picture.time, time.time(), arrived)
+            skipped = "corrupt" if damage.spoils(picture) else "stale" if stale else None
+            yield _frame(picture, size, seq, seq - first_seq, arrived, arrived, reading, skipped)
             seq += 1
         last = time.monotonic()
+        if damage.since is not None and last - damage.since > 2 * patience:
+            raise CorruptError(
+                f"{where.shown}: no clean picture for {2 * patience:g} s",
+                "packets are lost on the way: try transport = tcp, a cable, or the camera's smaller stream",
+            )
 
 
-def _file_frames(container: InputContainer, video: VideoStream, first_seq: int, clock: "_FileTime") -> Iterator[Frame]:
+class _Damage:
+    """Whether what the decoder shows can be trusted; `since` when not, on the monotonic axis."""
+
+    def __init__(self, *, lossy: bool) -> None:
+        """A `lossy` transport loses packets for good: there a gap in its times is a lost picture."""
+        self.since: float | None = None
+        self._lossy = lossy
+        self._last: int | None = None
+        self._step = math.inf  # the shortest between two packets yet, in the stream's time base
+
+    def found(self) -> None:
+        self.since = self.since or time.monotonic()
+
+    def read(self, packet: "Packet[VideoStream]") -> None:
+        """The next packet, before it is decoded: for a picture that never came the decoder makes one up, unmarked."""
+        step = 0 if packet.pts is None or self._last is None else packet.pts - self._last
+        self._last = packet.pts
+        if step > 0:
+            self._step = min(self._step, step)
+        if packet.is_corrupt or (self._lossy and step > 1.5 * self._step):
+            self.found()
+
+    def spoils(self, picture: VideoFrame) -> bool:
+        """Whether this picture is damaged or made from one that is."""
+        if picture.is_corrupt:
+            self.found()
+        elif picture.key_frame:
+            self.since = None
+        return self.since is not None
+
+
+def _synchronise(clock: LiveClock, packet: "Packet[VideoStream]") -> None:
+    """Tell the clock what the camera says about its own: FFmpeg's "producer reference time", in microseconds."""
+    if packet.pts is None or not packet.has_sidedata("prft"):
+        return
+    (wall,) = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))
+    clock.synchronise(float(packet.pts * packet.time_base), wall / 1e6)
+
+
+def _file_frames(container: InputContainer, video: VideoStream, first_seq: int, clock: FileClock) -> Iterator[Frame]:
     """Every frame of a file; CorruptError at the end of a damaged one."""
     damaged, count = 0, 0
     for packet in container.demux(video):
@@ -106,7 +171,9 @@ def _file_frames(container: InputContainer, video: VideoStream, first_seq: int, 
             damaged += 1
             continue
         for picture in pictures:
-            yield _frame(picture, first_seq + count, count, clock)
+            at, reading = clock.read(picture.time)
+            skipped = "corrupt" if picture.is_corrupt else None
+            yield _frame(picture, _displayed(picture), first_seq + count, count, at, time.monotonic(), reading, skipped)
             count += 1
     if not count:
         raise CorruptError(f"{container.name}: not one picture can be decoded", "is the file cut off or damaged?")
@@ -129,45 +196,42 @@ def _end_of_index(video: VideoStream) -> int:
     return max((entry.pos + entry.size for entry in entries), default=0)
 
 
-class _FileTime:
-    """Turns a file's timestamps into seconds from its start, always growing, and into times of day."""
-
-    def __init__(self, where: Address, container: InputContainer) -> None:
-        self._start: float | None = None
-        self._last = -1.0
-        created = container.metadata.get("creation_time", "")
-        try:
-            self._epoch = datetime.fromisoformat(created).timestamp()
-        except ValueError:
-            self._epoch = Path(where.url).stat().st_mtime if where.kind == "file" else time.time()
-
-    def place(self, pts: float | None, index: int) -> tuple[float, float]:
-        """(`at`, `captured`) of the picture."""
-        if pts is None:
-            pts = index / _DEFAULT_FPS
-        if self._start is None:
-            self._start = pts
-        self._last = max(pts - self._start, self._last + 1e-3)
-        return self._last, self._epoch + self._last
+def _file_clock(where: Address, container: InputContainer) -> FileClock:
+    otherwise = Path(where.url).stat().st_mtime if where.kind == "file" else time.time()
+    return FileClock(container.metadata.get("creation_time", ""), otherwise)
 
 
-def _frame(picture: VideoFrame, seq: int, index: int, file_time: _FileTime | None, skipped: str | None = None) -> Frame:
-    arrived = time.monotonic()
-    at, captured = file_time.place(picture.time, index) if file_time else (arrived, time.time())
-    turned = picture.rotation % 180 != 0
+def _frame(
+    picture: VideoFrame | None,
+    size: tuple[int, int],
+    seq: int,
+    index: int,
+    at: float,
+    arrived: float,
+    reading: Reading,
+    skipped: str | None = None,
+) -> Frame:
     return Frame(
         seq=seq,
         index=index,
         at=at,
-        captured=captured,
+        captured=reading.captured,
         arrived=arrived,
-        width=picture.height if turned else picture.width,
-        height=picture.width if turned else picture.height,
-        pixels=partial(_to_bgr, picture),
-        pts=picture.time,
-        clock="file" if file_time else "host",
-        skipped="corrupt" if picture.is_corrupt else skipped,
+        width=size[0],
+        height=size[1],
+        pixels=no_pixels if picture is None or skipped else partial(_to_bgr, picture),
+        pts=reading.pts,
+        clock=reading.clock,
+        delay=reading.delay,
+        jump=reading.jump,
+        skipped=skipped,
     )
+
+
+def _displayed(picture: VideoFrame) -> tuple[int, int]:
+    """Width and height as shown, with the rotation that the file or camera asks for."""
+    turned = picture.rotation % 180 != 0
+    return (picture.height, picture.width) if turned else (picture.width, picture.height)
 
 
 def _to_bgr(picture: VideoFrame) -> Pixels:
