@@ -141,7 +141,7 @@ class FileClock:
             if unwrapped is not None:
                 self._start = unwrapped - expected
             at = expected
-        elif self._last >= 0 and at - self._last < 1.0:
+        elif self._last >= 0 and 1e-3 <= at - self._last < 1.0:
             self._step = at - self._last
         self._last = at
         return at, Reading(self._epoch + at, "file", unwrapped)
