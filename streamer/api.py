@@ -11,7 +11,9 @@ from streamer.config import Settings, StreamSettings
 from streamer.errors import PictureError
 from streamer.face import Face, FrameResult, Pixels
 from streamer.inference.models import Workshop
-from streamer.media.source import keep_open
+from streamer.media.budget import DecodingBudget
+from streamer.media.opening import Host
+from streamer.media.source import Tally, keep_open
 from streamer.pipeline import analyse_picture, analyse_stream
 
 T = TypeVar("T")
@@ -34,6 +36,7 @@ class FaceAnalyzer:
         self._live = pipeline or self._settings.pipeline
         self._workshop = Workshop(self._settings)
         self._workshop.models(self._still)
+        self._decoding = DecodingBudget(self._workshop.engine.threads)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="FaceAnalyzer", daemon=True)
         self._thread.start()
@@ -54,7 +57,8 @@ class FaceAnalyzer:
         """
         models = await asyncio.to_thread(self._workshop.models, self._live)
         portrait = await asyncio.to_thread(self._workshop.picture, PORTRAIT) if url == DEMO else None
-        items = analyse_stream(keep_open(StreamSettings(url), portrait), models)
+        stream, host = StreamSettings(url), Host(self._workshop.engine.threads, self._decoding, portrait)
+        items = analyse_stream(stream, lambda share: keep_open(stream, share, host, Tally()), models)
         try:
             while (item := await self._here(anext(items, None))) is not None:
                 if isinstance(item, FrameResult):

@@ -2,55 +2,33 @@
 
 import asyncio
 import logging
-import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, Callable
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from pathlib import Path
+from functools import partial
 
 import msgspec
 
 from streamer import __version__
 from streamer.config import LogSettings, Settings
-from streamer.contract import SCHEMA_VERSION, HelloRecord, State, encode, frame_record, status_record
-from streamer.errors import OutputError, StreamerError
+from streamer.contract import SCHEMA_VERSION, HelloRecord, encode
 from streamer.face import Frame, FrameResult
-from streamer.flow import Hub, Message, Output
+from streamer.fleet import Fleet, StreamReport
+from streamer.flow import Hub, Output
 from streamer.inference.models import Models, Workshop
 from streamer.inference.store import Progress, silent
+from streamer.media.budget import DecodingBudget
+from streamer.media.opening import Host
 from streamer.media.source import StateChange, keep_open
 from streamer.outputs.journal import Journal
 from streamer.outputs.push import push_server
 from streamer.pipeline import analyse_stream
+from streamer.turns import Share
 from streamer.web.server import FaceServer, http_server
 
 _log = logging.getLogger(__name__)
+_LATE = 0.6  # of the age that a result may have: decoders give way before that is reached
 DEMO, PORTRAIT = "demo", "portrait"  # the source, and the card of its picture
-
-
-class StreamReport(msgspec.Struct):
-    """How a stream is doing; changes while it runs. `age` is the newest result's, in seconds."""
-
-    name: str
-    state: State = "connecting"
-    error: StreamerError | None = None
-    processed: int = 0
-    skipped: int = 0
-    faces: int = 0
-    age: float = 0.0
-
-    @property
-    def failed(self) -> bool:
-        """Whether it has ended with an error."""
-        return self.state == "ended" and self.error is not None
-
-    def count(self, result: FrameResult) -> None:
-        if result.frame.skipped:
-            self.skipped += 1
-        else:
-            self.processed += 1
-            self.faces = len(result.faces)
-            self.age = result.published - result.frame.arrived
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -67,7 +45,11 @@ class App:
         self._settings = settings
         self._progress = progress
         self._session = uuid.uuid4().hex[:12]
-        self.reports = {name: StreamReport(name) for name in settings.streams}
+        self._fleet: Fleet | None = None
+
+    @property
+    def reports(self) -> dict[str, StreamReport]:
+        return self._fleet.reports if self._fleet else {}
 
     async def run(
         self,
@@ -82,21 +64,50 @@ class App:
         async with AsyncExitStack() as stack:
             workshop = await asyncio.to_thread(Workshop, self._settings, self._progress)
             stack.callback(workshop.close)
-            models, portrait = await asyncio.to_thread(self._fetch, workshop)
+            models = await asyncio.to_thread(self._fetch, workshop)
+            self._decoding = DecodingBudget(workshop.engine.threads)
             hub = Hub(await stack.enter_async_context(_keepers(self._settings.log)))
-            on_ready(await self._serve(stack, hub, workshop))
+            self._fleet = Fleet(hub, self._session, partial(self._analyse, workshop, models), on_state)
+            on_ready(await self._serve(stack, hub, workshop, self._fleet))
             with suppress(TimeoutError):
                 async with asyncio.timeout(duration):
-                    await self._run_streams(models, portrait, hub, on_state)
+                    await self._fleet.run(self._settings.streams)
         return all(report.processed and not report.failed for report in self.reports.values())
 
-    def _fetch(self, workshop: Workshop) -> tuple[Models, Path | None]:
-        demo = any(stream.url == DEMO for stream in self._settings.streams.values())
+    async def reload(self, settings: Settings) -> None:
+        """Go on with the streams of other settings. What else differs waits for the next start, and is said so."""
+        if self._fleet is None:
+            return
+        if msgspec.structs.replace(settings, streams=self._settings.streams) != self._settings:
+            _log.warning("only changes of streams are taken over while running: the others need a new start")
+        self._settings = msgspec.structs.replace(self._settings, streams=settings.streams)
+        await self._fleet.apply(settings.streams)
+
+    def _fetch(self, workshop: Workshop) -> Models:
+        if any(stream.url == DEMO for stream in self._settings.streams.values()):
+            workshop.picture(PORTRAIT)
         if self._settings.server.enabled:
             workshop.fetch(self._settings.image_pipeline)  # not in the middle of somebody's first request
-        return workshop.models(self._settings.pipeline), workshop.picture(PORTRAIT) if demo else None
+        return workshop.models(self._settings.pipeline)
 
-    async def _serve(self, stack: AsyncExitStack, hub: Hub, workshop: Workshop) -> Addresses:
+    async def _analyse(
+        self, workshop: Workshop, models: Models, report: StreamReport
+    ) -> AsyncGenerator[FrameResult | StateChange, None]:
+        """The results of one stream, going on where it was stopped."""
+        stream = report.settings
+        portrait = await asyncio.to_thread(workshop.picture, PORTRAIT) if stream.url == DEMO else None
+        host = Host(workshop.engine.threads, self._decoding, portrait)
+
+        def source(share: Share) -> AsyncGenerator[Frame | StateChange, None]:
+            return keep_open(stream, share, host, report.source, report.next_seq)
+
+        async with aclosing(analyse_stream(stream, source, models, self._settings.raw, report.next_track)) as items:
+            async for item in items:
+                if isinstance(item, FrameResult) and item.frame.live and item.took > _LATE * stream.max_age:
+                    self._decoding.late()
+                yield item
+
+    async def _serve(self, stack: AsyncExitStack, hub: Hub, workshop: Workshop, fleet: Fleet) -> Addresses:
         server = self._settings.server
         if not server.enabled:
             return Addresses()
@@ -107,64 +118,13 @@ class App:
             "websocket": {"port": ws_port},
             "preview": "/api/preview",
         }
-        faces = FaceServer(hub, workshop, self._settings.image_pipeline, info, server.origins)
+        faces = FaceServer(hub, workshop, self._settings.image_pipeline, info, server, fleet)
         http_port = await stack.enter_async_context(http_server(faces, server))
         host = f"[{server.host}]" if ":" in server.host else server.host
         return Addresses(f"http://{host}:{http_port}/", f"ws://{host}:{ws_port}/")
 
     def _hello(self) -> bytes:
         return encode(HelloRecord(SCHEMA_VERSION, f"facestreamer {__version__}", self._session, list(self.reports)))
-
-    async def _run_streams(
-        self, models: Models, portrait: Path | None, hub: Hub, on_state: Callable[[StreamReport], None]
-    ) -> None:
-        try:
-            async with asyncio.TaskGroup() as group:
-                for name, stream in self._settings.streams.items():
-                    source = keep_open(stream, portrait)
-                    group.create_task(self._stream(self.reports[name], source, models, hub, on_state), name=name)
-        except* StreamerError as failed:
-            raise failed.exceptions[0] from None
-
-    async def _stream(
-        self,
-        report: StreamReport,
-        source: AsyncIterable[Frame | StateChange],
-        models: Models,
-        hub: Hub,
-        on_state: Callable[[StreamReport], None],
-    ) -> None:
-        """Analyse one stream to its end; what fails in it ends only it."""
-        try:
-            async with aclosing(analyse_stream(source, models, self._settings.raw)) as items:
-                async for item in items:
-                    await hub.publish(self._message(report, item))
-                    if isinstance(item, StateChange):
-                        on_state(report)
-        except OutputError:
-            raise
-        except StreamerError as error:
-            await hub.publish(self._message(report, StateChange("ended", time.time(), error)))
-            on_state(report)
-        except Exception as error:  # noqa: BLE001  # said, logged, and no harm to the other streams
-            _log.exception("stream %s failed", report.name)
-            failure = StreamerError(f"the analysis failed: {type(error).__name__}: {error}", "please report this")
-            await hub.publish(self._message(report, StateChange("ended", time.time(), failure)))
-            on_state(report)
-        except asyncio.CancelledError:
-            # The log tells a run that was stopped from one that was killed.
-            if report.state != "ended":
-                await hub.publish(self._message(report, StateChange("ended", time.time())))
-                on_state(report)
-            raise
-
-    def _message(self, report: StreamReport, item: FrameResult | StateChange) -> Message:
-        if isinstance(item, StateChange):
-            report.state, report.error = item.state, item.error
-            record = status_record(report.name, self._session, item.at, item.state, item.error)
-            return Message(report.name, encode(record))
-        report.count(item)
-        return Message(report.name, encode(frame_record(item, report.name, self._session)), item)
 
 
 @asynccontextmanager

@@ -1,6 +1,8 @@
 """The command line. Heavy modules are imported where a command needs them, so that `--help` is quick."""
 
+import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -100,25 +102,29 @@ def run(
 
     The streams of CONFIG.toml and those named by --source run side by side; other options override the configuration.
     A run whose sources are all files ends with them; cameras are opened again whenever they are lost.
+    On SIGHUP the configuration is read again: streams that were added, changed or removed in it are, the others go on.
 
     [dim]streamer run --source rtsp://camera.local/stream --log faces.jsonl
     streamer run deployment.toml --no-server[/dim]
     """
-    settings: Settings = context.obj
     if config and config.suffix != ".toml":
         raise ConfigError(f"{config}: is not a .toml file", f"to analyse it, say: streamer run --source {config}")
-    if config:
-        settings = read_settings(config)
-        if context.obj.models.cache:
-            settings = msgspec.structs.replace(settings, models=context.obj.models)
-    streams = dict(settings.streams)
-    for url in source or []:
-        streams[stream_name(url, set(streams))] = StreamSettings(url)
-    if not streams:
-        raise ConfigError("no source to analyse", "name one with --source, or a CONFIG.toml with [streams.NAME]")
-    settings = msgspec.structs.replace(settings, streams=streams)
     options = _Options(pipeline, log, host, http_port, ws_port, no_server, device, raw)
-    sys.exit(_run(options.applied(settings), duration, verbose))
+
+    def read() -> Settings:
+        settings: Settings = context.obj
+        if config:
+            settings = read_settings(config, os.environ)
+            if context.obj.models.cache:
+                settings = msgspec.structs.replace(settings, models=context.obj.models)
+        streams = dict(settings.streams)
+        for url in source or []:
+            streams[stream_name(url, set(streams))] = StreamSettings(url)
+        if not streams:
+            raise ConfigError("no source to analyse", "name one with --source, or a CONFIG.toml with [streams.NAME]")
+        return options.applied(msgspec.structs.replace(settings, streams=streams))
+
+    sys.exit(_run(read(), duration, verbose, read if config else None))
 
 
 @app.command()
@@ -167,7 +173,7 @@ def image(
 @app.command()
 def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> None:
     """Read a configuration and say what it would do, without doing it."""
-    settings = read_settings(config)
+    settings = read_settings(config, os.environ)
     if not settings.streams:
         raise ConfigError(f"{config}: has no [streams.NAME]", "add at least one stream with its url")
     for name in (settings.pipeline, settings.image_pipeline):
@@ -276,12 +282,21 @@ def _replace(struct: S, **values: Any) -> S:
         raise ConfigError(f"option {', '.join(given)}: {error}") from None
 
 
-def _run(settings: Settings, duration: float | None, verbose: bool) -> int:
+def _run(settings: Settings, duration: float | None, verbose: bool, read: Callable[[], Settings] | None = None) -> int:
     from streamer.app import App
     from streamer.terminal import StreamLines
 
     configure_logging(verbose)
     with Reporter() as reporter:
         app_run = App(settings, reporter)
-        with StreamLines(reporter, app_run.reports) as lines:
-            return FINE if interruptible(app_run.run(duration, lines.ready, lines.changed)) else FAILED
+
+        async def reload() -> None:
+            try:
+                if read is not None:
+                    await app_run.reload(read())
+            except StreamerError as error:  # all goes on as it was
+                complain(error)
+
+        with StreamLines(reporter, app_run) as lines:
+            work = app_run.run(duration, lines.ready, lines.changed)
+            return FINE if interruptible(work, reload if read else None) else FAILED

@@ -8,6 +8,7 @@ import difflib
 import os
 import re
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import quote
@@ -55,7 +56,8 @@ class LandmarkSettings(_Strict, frozen=True):
 
 class AttributeSettings(_Strict, frozen=True):
     """Models for age, gender and emotion. Their outputs are averaged over views of each face: `zooms` of its aligned
-    chip, and with `mirror` the mirror images of all.
+    chip, and with `mirror` the mirror images of all. In a live stream a face is looked at anew after `interval`
+    seconds; on a machine that is too busy, less often, but at least every `interval_max` seconds.
     """
 
     age: str = "dlib-age"
@@ -64,6 +66,8 @@ class AttributeSettings(_Strict, frozen=True):
     age_zooms: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)] = (1.0,)
     gender_zooms: Annotated[tuple[float, ...], msgspec.Meta(min_length=1)] = (1.05,)
     mirror: bool = False
+    interval: Seconds = 0.0
+    interval_max: Seconds = 1.0
 
 
 class TrackSettings(_Strict, frozen=True):
@@ -116,23 +120,58 @@ class Pipeline(_Strict, frozen=True):
         return (self.detect.model, *fallback, self.landmarks.model, a.age, a.gender, a.emotion)
 
 
-class StreamSettings(_Strict, frozen=True):
-    """One source. `user` and `password` are plain text here and are encoded into the address exactly once.
+Point = tuple[Fraction, Fraction]
+Polygon = Annotated[tuple[Point, ...], msgspec.Meta(min_length=3)]
+WHOLE_PICTURE: Polygon = ((0.0, 0.0), (1.0, 0.0), (1.0, 1.0), (0.0, 1.0))
 
-    `format` is the name of an FFmpeg capture format (such as x11grab or lavfi) that the address is meant for.
-    A source that gives no picture for `stall` seconds counts as stalled; a lost one is tried again after
-    `retry_min` seconds, twice as long each time up to `retry_max`.
+
+class StreamSettings(_Strict, frozen=True):
+    """One source, how it is read, and what of it is analysed.
+
+    `user` and `password` are plain text here and are encoded into the address exactly once; instead of the password the
+    name of an environment variable or the path of a file that holds it can be given. `format` is the name of an FFmpeg
+    capture format (such as x11grab or lavfi) that the address is meant for. `hardware` names an FFmpeg hardware device
+    for decoding; where it cannot be used, the CPU decodes. A file is read as fast as it can be analysed, or at
+    its own speed with `realtime`, and over and over with `loop`.
+
+    A source that gives no picture for `stall` seconds counts as stalled; a lost one is tried again after `retry_min`
+    seconds, twice as long each time up to `retry_max`. A live picture older than `max_age` seconds is not analysed.
+
+    `rotate` turns the picture clockwise, in degrees. At most `fps` pictures a second are analysed (0: all), and with
+    `keyframes_only` no others are even decoded. Faces are looked for every `interval` seconds (0: in each picture)
+    and followed in between, and only where more than a share `motion` of the picture has changed (0: always). Only
+    faces whose centre is inside the polygon `region` and outside of all `masks` count; points are x, y as shares of
+    width and height of the picture as displayed.
     """
 
     url: str
     user: str = ""
     password: str = ""
+    password_env: str = ""
+    password_file: str = ""
     transport: Literal["tcp", "udp"] = "tcp"
     format: str = ""
+    hardware: str = ""
+    realtime: bool = False
+    loop: bool = False
     open_timeout: SomeSeconds = 8.0
     stall: SomeSeconds = 5.0
     retry_min: SomeSeconds = 1.0
     retry_max: SomeSeconds = 30.0
+    max_age: SomeSeconds = 0.5
+    rotate: Literal[0, 90, 180, 270] = 0
+    fps: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    keyframes_only: bool = False
+    interval: Seconds = 0.0
+    motion: Fraction = 0.0
+    region: Polygon = WHOLE_PICTURE
+    masks: tuple[Polygon, ...] = ()
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.password, self.password_env, self.password_file))) > 1:
+            raise ValueError("give one of password, password_env and password_file")
+        if self.retry_max < self.retry_min:
+            raise ValueError("retry_max is less than retry_min")
 
 
 class ServerSettings(_Strict, frozen=True):
@@ -145,6 +184,7 @@ class ServerSettings(_Strict, frozen=True):
     host: str = "127.0.0.1"
     http_port: Port = 8080
     ws_port: Port = 8765
+    control: bool = True
     origins: tuple[str, ...] = ()
 
 
@@ -196,15 +236,24 @@ def data_folder(kind: Literal["models", "pipelines", "configs"]) -> Path:
     return installed if installed.is_dir() else package.parent / kind
 
 
-def read_settings(path: Path) -> Settings:
-    """The deployment in a TOML file; relative paths in it are relative to its folder.
+def read_settings(path: Path, environ: Mapping[str, str]) -> Settings:
+    """The deployment in a TOML file; relative paths in it are relative to its folder, passwords are read from where
+    they are said to be.
 
     Raises ConfigError.
     """
     settings: Settings = _read(path, Settings)
     base = path.resolve().parent
     streams = {
-        name: msgspec.structs.replace(stream, url=_beside(base, stream.url))
+        name: with_password(
+            msgspec.structs.replace(
+                stream,
+                url=_beside(base, stream.url),
+                password_file=stream.password_file and _beside(base, stream.password_file),
+            ),
+            f"{path}: $.streams.{name}",
+            environ,
+        )
         for name, stream in settings.streams.items()
     }
     log = LogSettings(_beside(base, settings.log.path) if settings.log.path else "")
@@ -227,6 +276,11 @@ def parse(text: str, into: type[T], where: str) -> T:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}") from None
+    return convert(raw, into, where)
+
+
+def convert(raw: Any, into: type[T], where: str) -> T:
+    """Plain values, strictly, as a struct or another type. Raises ConfigError that names `where` and the key's path."""
     unknown = _unknown_key(raw, msgspec.inspect.type_info(into), "$")
     if unknown:
         raise ConfigError(f"{where}: {unknown[0]}", unknown[1])
@@ -235,6 +289,24 @@ def parse(text: str, into: type[T], where: str) -> T:
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
         raise ConfigError(f"{where}: {place.strip('`') or '$'}: {reason[0].lower()}{reason[1:]}") from None
+
+
+def with_password(stream: StreamSettings, where: str, environ: Mapping[str, str]) -> StreamSettings:
+    """`stream` with its password read from where it says, a variable of `environ` or a file. Raises ConfigError."""
+    if stream.password_env:
+        if stream.password_env not in environ:
+            raise ConfigError(
+                f"{where}: the environment variable {stream.password_env} is not set", "set it, or unset password_env"
+            )
+        password = environ[stream.password_env]
+    elif stream.password_file:
+        try:
+            password = Path(stream.password_file).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{where}: {stream.password_file} cannot be read: {error}", "see password_file") from None
+    else:
+        return stream
+    return msgspec.structs.replace(stream, password=password, password_env="", password_file="")
 
 
 def address(stream: StreamSettings) -> str:

@@ -76,6 +76,15 @@ class NotAssessed(_Wire, frozen=True):
     reason: str
 
 
+class Held(_Wire, frozen=True):
+    """How many milliseconds ago values were seen that are not from this picture: `place` box, landmarks and pose;
+    `looks` age, gender, emotions and quality.
+    """
+
+    place: int | msgspec.UnsetType = msgspec.UNSET
+    looks: int | msgspec.UnsetType = msgspec.UNSET
+
+
 class RawValues(_Wire, frozen=True):
     """What this frame alone says, before smoothing."""
 
@@ -99,6 +108,7 @@ class FaceObject(_Wire, frozen=True):
     quality: Fraction | msgspec.UnsetType = msgspec.UNSET
     head_pose: HeadPoseDegrees | msgspec.UnsetType = msgspec.UNSET
     not_assessed: list[NotAssessed] | msgspec.UnsetType = msgspec.UNSET
+    held_ms: Held | msgspec.UnsetType = msgspec.UNSET
     raw: RawValues | msgspec.UnsetType = msgspec.UNSET
 
 
@@ -233,6 +243,15 @@ def _landmarks(points: Floats) -> list[Landmark]:
     ]
 
 
+def _held(face: Face) -> Held | msgspec.UnsetType:
+    if not face.place_held and not face.looks_held:
+        return msgspec.UNSET
+    return Held(
+        round(face.place_held * 1000) if face.place_held else msgspec.UNSET,
+        round(face.looks_held * 1000) if face.looks_held else msgspec.UNSET,
+    )
+
+
 def face_object(face: Face, width: int, height: int) -> FaceObject:
     """`face` as clients see it; `width` and `height` are those of its picture."""
     pose, raw, unset = face.head_pose, face.raw, msgspec.UNSET
@@ -247,6 +266,7 @@ def face_object(face: Face, width: int, height: int) -> FaceObject:
         quality=round(face.quality, 3),
         head_pose=HeadPoseDegrees(round(pose.yaw, 1), round(pose.pitch, 1), round(pose.roll, 1)) if pose else unset,
         not_assessed=[NotAssessed(value, reason) for value, reason in face.not_assessed] or unset,
+        held_ms=_held(face),
         raw=RawValues(
             _box(raw.box, width, height),
             max(round(raw.age), 0),
@@ -272,7 +292,7 @@ def frame_record(result: FrameResult, stream: str, session: str) -> FrameRecord:
         time=FrameTime(
             captured=rfc3339(frame.captured),
             clock=frame.clock,
-            age_ms=round(max(result.published - frame.arrived + frame.delay, 0.0) * 1000, 1),
+            age_ms=round(max(result.took + frame.delay, 0.0) * 1000, 1),
             pts=msgspec.UNSET if frame.pts is None else round(frame.pts, 6),
             jump_ms=round(frame.jump * 1000) if frame.jump else msgspec.UNSET,
         ),

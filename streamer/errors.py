@@ -13,8 +13,12 @@
     │   ├── NotFoundError        no such file, device or stream path
     │   ├── SourceTimeoutError   connected, but no picture within the time allowed
     │   ├── NotVideoError        what is there holds no video that can be decoded
+    │   ├── UnsupportedCodecError  it holds video of a kind that this FFmpeg does not know
     │   ├── CorruptError         the video is broken before its end
     │   └── DisconnectedError    a live stream ended
+    ├── UnknownStreamError     no stream of that name is in this run
+    ├── ForbiddenError         not for whoever asked
+    ├── PausedError            why a paused stream is offline
     ├── PictureError           a still picture cannot be read
     └── OutputError            a log or a port cannot be used
 
@@ -109,12 +113,28 @@ class NotVideoError(SourceError):
     code = "notVideo"
 
 
+class UnsupportedCodecError(SourceError):
+    code = "unsupportedCodec"
+
+
 class CorruptError(SourceError):
     code = "corrupt"
 
 
 class DisconnectedError(SourceError):
     code = "ended"
+
+
+class UnknownStreamError(StreamerError):
+    code = "unknownStream"
+
+
+class ForbiddenError(StreamerError):
+    code = "forbidden"
+
+
+class PausedError(StreamerError):
+    code = "paused"
 
 
 class PictureError(StreamerError):

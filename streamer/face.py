@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Float64s = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 LANDMARKS = ("eyeLeft", "eyeRight", "nose", "lipLeft", "lipRight")
@@ -25,8 +27,9 @@ class Frame(msgspec.Struct, frozen=True, eq=False):
     """One picture that a source delivered.
 
     `delay` is how many seconds it took from the camera to `arrived`, where that is known; `jump` by how many seconds
-    `clock` was set since the frame before. `pixels()` gives it as uint8 (height, width, 3) BGR, converted when asked,
-    in the caller's thread. A frame that had to be passed over has the reason in `skipped` and is never asked for them.
+    `clock` was set since the frame before. Of a `live` source newer frames replace older ones. `pixels()` gives it as
+    uint8 (height, width, 3) BGR, converted when asked, in the caller's thread. A frame that had to be passed over has
+    the reason in `skipped` and is never asked for them.
     """
 
     seq: int
@@ -39,6 +42,7 @@ class Frame(msgspec.Struct, frozen=True, eq=False):
     pixels: Callable[[], Pixels]
     pts: float | None = None
     clock: Clock = "host"
+    live: bool = True
     delay: float = 0.0
     jump: float = 0.0
     skipped: str | None = None
@@ -79,7 +83,8 @@ class Face(msgspec.Struct, frozen=True, eq=False):
     """One face in one picture.
 
     `score`, `female`, `quality` and `emotions` (7,) in the order of `EMOTIONS` are 0-1, `age` is in years;
-    `not_assessed` maps a value's name to the reason why it is only a guess.
+    `not_assessed` maps a value's name to the reason why it is only a guess. What is not from this picture says how many
+    seconds ago it was seen: `place_held` box and landmarks, `looks_held` age, gender, emotions and quality.
     """
 
     box: Floats
@@ -92,6 +97,8 @@ class Face(msgspec.Struct, frozen=True, eq=False):
     track_id: int | None = None
     head_pose: HeadPose | None = None
     not_assessed: tuple[tuple[str, str], ...] = ()
+    place_held: float = 0.0
+    looks_held: float = 0.0
     raw: "Face | None" = None
 
 
@@ -107,3 +114,8 @@ class FrameResult(msgspec.Struct, frozen=True, eq=False):
     timings: dict[str, float]
     dropped: int
     published: float
+
+    @property
+    def took(self) -> float:
+        """Seconds from the frame's arrival to its result."""
+        return self.published - self.frame.arrived

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -72,21 +72,24 @@ class Mailbox(Generic[A]):
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._arrived.set)
 
-    def __aiter__(self) -> AsyncIterator[A]:
-        return self
-
-    async def __anext__(self) -> A:
+    async def first(self) -> A | None:
+        """The oldest item, which stays where it is, as soon as there is one; None at the end, or `finish`'s error."""
         while True:
             self._arrived.clear()
             with self._lock:
                 if self._items:
-                    self._lock.notify_all()
-                    return self._items.popleft()
+                    return self._items[0]
                 if self._finished:
                     if self._error is not None:
                         raise self._error
-                    raise StopAsyncIteration
+                    return None
             await self._arrived.wait()
+
+    def take(self) -> A | None:
+        """The oldest item, taken out; None if there is none at the moment."""
+        with self._lock:
+            self._lock.notify_all()
+            return self._items.popleft() if self._items else None
 
 
 async def ordered(source: AsyncIterable[A], work: Callable[[A], Awaitable[B]], width: int) -> AsyncGenerator[B, None]:
@@ -213,6 +216,11 @@ class Hub:
             slots.offer(message)
         for keeper in self._keepers:
             await keeper.put(message)
+
+    def forget(self, stream: str) -> None:
+        """A stream is no more: newcomers hear nothing of it."""
+        self.states.pop(stream, None)
+        self.frames.pop(stream, None)
 
     @contextlib.contextmanager
     def subscribe(self) -> Iterator[Slots]:

@@ -1,95 +1,162 @@
 """The path of a frame, and nothing else: detect -> track -> describe -> smooth -> result."""
 
+import asyncio
+import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterable
+from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from streamer.analysis.cuts import CutDetector, thumbnail
+from streamer.analysis.motion import MotionGate
+from streamer.analysis.pace import Looks, Pace
+from streamer.analysis.regions import Regions, Window
 from streamer.analysis.smoothing import Smoother
-from streamer.analysis.tracking import Tracked, Tracker
-from streamer.face import Detections, Face, Frame, FrameResult, Pixels
+from streamer.analysis.tracking import NOBODY, Tracked, Tracker
+from streamer.config import StreamSettings
+from streamer.face import Detections, Face, Float64s, Frame, FrameResult, Pixels
 from streamer.flow import each, ordered
+from streamer.inference.describer import carried
 from streamer.inference.models import Models
 from streamer.media.source import StateChange
+from streamer.turns import Share
 
-_AT_A_TIME = 2  # frames in detection, and in description: one computes while another changes hands
+_PER_WAIT = 10  # a face's looks are held so many times as long as its stream waits for a turn
+_MOMENT = 1e-3  # seconds
+
+Item = Frame | StateChange
+Source = Callable[[Share], AsyncIterable[Item]]
 
 
 async def analyse_stream(
-    source: AsyncIterable[Frame | StateChange], models: Models, keep_raw: bool = False
+    stream: StreamSettings, source: Source, models: Models, keep_raw: bool = False, first_track: int = 1
 ) -> AsyncGenerator[FrameResult | StateChange, None]:
-    """Results of the frames of one stream, in order, with its changes of state in their places."""
-    path = _Path(models, keep_raw)
-    detected = ordered(source, path.detect, _AT_A_TIME)
-    described = ordered(each(detected, path.track), path.describe, _AT_A_TIME)
-    async with aclosing(each(described, path.smooth)) as results:
-        async for result in results:
-            yield result
+    """Results of the frames of one stream, in order, with its changes of state in their places.
+
+    `source` gives the frames, for each of which it has taken a turn from the share; the turns are given back here.
+    Tracks are numbered from `first_track` on.
+    """
+    with models.engine.turns.share() as share:
+        path = _Path(stream, models, share, keep_raw, first_track)
+        # As many may be analysed as there are turns, and as many results wait to be taken.
+        analysed = ordered(source(share), path.analyse, 2 * models.engine.turns.width)
+        async with aclosing(each(analysed, path.smooth)) as results:
+            async for result in results:
+                yield result
 
 
 async def analyse_picture(pixels: Pixels, models: Models) -> tuple[Face, ...]:
     """The faces in one picture, uint8 (height, width, 3) BGR, largest first; nothing is tracked or smoothed."""
-    prepared = await models.engine.offload(models.detector.prepare, pixels)
-    found = await models.detector.detect(pixels, prepared)
-    return await models.describe(pixels, found)
+    async with models.engine.stills.turn():
+        prepared = await models.engine.offload(models.detector.prepare, pixels)
+        found = await models.detector.detect(pixels, prepared)
+        return await models.describe(pixels, found)
+
+
+class _View(msgspec.Struct, frozen=True, eq=False):
+    """The pixels of a frame, and the detector's input made of those in `window`: None where nothing has moved."""
+
+    pixels: Pixels
+    thumbnail: Pixels
+    window: Window
+    prepared: Any
 
 
 class _Seen(msgspec.Struct, eq=False):
-    """A frame on its way, with what the stations have found so far."""
+    """A frame on its way, with what the stations have found so far. `found` is None where faces were not looked for:
+    then they are those of `place_held` seconds ago.
+    """
 
     frame: Frame
-    pixels: Pixels
-    thumbnail: Pixels
-    found: Detections
     timings: dict[str, float]
-    tracked: Tracked | None = None
+    view: _View | None = None
+    found: Detections | None = None
+    tracked: Tracked = NOBODY
+    place_held: float = 0.0
+    looks_held: Float64s = np.zeros(0)
     faces: tuple[Face, ...] = ()
 
 
 class _Path:
-    """The stations of one stream. `detect` and `describe` may work on several frames at once; `track` and `smooth`
-    see them one by one and in order. Skipped frames and changes of state pass through.
-    """
+    """The stations of one stream, and what they remember from frame to frame."""
 
-    def __init__(self, models: Models, keep_raw: bool) -> None:
+    def __init__(self, stream: StreamSettings, models: Models, share: Share, keep_raw: bool, first_track: int) -> None:
         pipeline = models.pipeline
+        # Nobody is seen between two searches; that must not end the tracks.
+        track = msgspec.structs.replace(pipeline.track, lost=max(pipeline.track.lost, 2 * stream.interval))
         self._models = models
+        self._share = share
         self._keep_raw = keep_raw
-        self._cuts = CutDetector(pipeline.track.cut)
-        self._tracker = Tracker(pipeline.track)
-        self._smoother = Smoother(pipeline.smooth, pipeline.track.lost)
+        self._searches = Pace(stream.interval)
+        self._motion = MotionGate(stream.motion)
+        self._regions = Regions(stream.region, stream.masks)
+        self._cuts = CutDetector(track.cut)
+        self._tracker = Tracker(track, first_track)
+        self._looks = Looks(track.lost)
+        self._smoother = Smoother(pipeline.smooth, track.lost)
+        self._searched = 0.0
         self._dropped = 0
+        self._tracked = asyncio.Event()  # of the newest frame on its way: whether it has been tracked
+        self._tracked.set()
 
-    async def detect(self, item: Frame | StateChange) -> "_Seen | Frame | StateChange":
+    async def analyse(self, item: Item) -> _Seen | Item:
+        """Frames side by side, but tracked in their order. Skipped ones and changes of state pass through."""
         if isinstance(item, StateChange) or item.skipped:
             return item
+        before, self._tracked = self._tracked, asyncio.Event()
+        tracked, seen = self._tracked, _Seen(item, {})
+        try:
+            try:
+                if self._motion.threshold:  # stillness, too, is judged in order
+                    await before.wait()
+                await self._detect(seen)
+                await before.wait()
+                self._track(seen)
+            finally:
+                tracked.set()
+            await self._describe(seen)
+        finally:
+            self._share.give_back()
+        return seen
+
+    async def _detect(self, seen: _Seen) -> None:
+        frame = seen.frame
+        if not self._searches.due(frame.at):
+            return
         start = time.perf_counter()
-        pixels, small, prepared = await self._models.engine.offload(self._prepare, item)
+        seen.view = view = await self._models.engine.offload(self._prepare, frame)
         ready = time.perf_counter()
-        found = await self._models.detector.detect(pixels, prepared)
-        return _Seen(item, pixels, small, found, {"prepare": _ms(start, ready), "detect": _ms(ready)})
+        seen.timings["prepare"] = _ms(start, ready)
+        if view.prepared is not None:
+            found = await self._models.detector.detect(view.pixels[view.window], view.prepared)
+            seen.found = self._regions.counted(found, frame.width, frame.height)
+            seen.timings["detect"] = _ms(ready)
 
-    def track(self, item: "_Seen | Frame | StateChange") -> "_Seen | Frame | StateChange":
-        if isinstance(item, _Seen):
-            start = time.perf_counter()
-            if self._cuts.update(item.thumbnail):
-                self._tracker.reset()
-            item.tracked = self._tracker.update(item.found, item.frame.at)
-            item.timings["track"] = _ms(start)
-        return item
+    def _track(self, seen: _Seen) -> None:
+        start, at = time.perf_counter(), seen.frame.at
+        if seen.view is not None and self._cuts.update(seen.view.thumbnail):
+            self._tracker.reset()
+        if seen.found is None:
+            seen.tracked = self._tracker.coast(at, still=seen.view is not None)
+            seen.place_held = max(at - self._searched, _MOMENT)
+            seen.looks_held = self._looks.held(seen.tracked.ids, at, math.inf)
+        else:
+            seen.tracked, self._searched = self._tracker.update(seen.found, at), at
+            seen.looks_held = self._looks.held(seen.tracked.ids, at, self._look_interval(seen.frame))
+        seen.timings["track"] = _ms(start)
 
-    async def describe(self, item: "_Seen | Frame | StateChange") -> "_Seen | Frame | StateChange":
-        if isinstance(item, _Seen) and item.tracked is not None:
-            start = time.perf_counter()
-            ids = [int(number) for number in item.tracked.ids]
-            item.faces = await self._models.describe(item.pixels, item.tracked.detections, ids)
-            item.timings["describe"] = _ms(start)
-        return item
+    async def _describe(self, seen: _Seen) -> None:
+        start, tracked = time.perf_counter(), seen.tracked
+        if seen.view is None or seen.found is None:
+            seen.faces = carried(tracked, seen.place_held, seen.looks_held)
+        else:
+            seen.faces = await self._models.describe(seen.view.pixels, tracked.detections, tracked.ids, seen.looks_held)
+        seen.timings["describe"] = _ms(start)
 
-    def smooth(self, item: "_Seen | Frame | StateChange") -> FrameResult | StateChange:
+    def smooth(self, item: _Seen | Item) -> FrameResult | StateChange:
         if isinstance(item, StateChange):
             return item
         if isinstance(item, Frame):
@@ -101,10 +168,19 @@ class _Path:
         dropped, self._dropped = self._dropped, 0
         return FrameResult(item.frame, faces, item.timings, dropped, time.monotonic())
 
-    def _prepare(self, frame: Frame) -> tuple[Pixels, Pixels, Any]:
+    def _prepare(self, frame: Frame) -> _View:
         pixels = frame.pixels()
-        prepared = self._models.detector.prepare(pixels)
-        return pixels, thumbnail(pixels), prepared
+        window = self._regions.window(frame.width, frame.height)
+        moved = self._motion.update(pixels[window], frame.at)
+        prepared = self._models.detector.prepare(pixels[window]) if moved else None
+        return _View(pixels, thumbnail(pixels), window, prepared)
+
+    def _look_interval(self, frame: Frame) -> float:
+        """Seconds until a face's looks are due again: on a machine that is too busy they give way, before frames do."""
+        settings = self._models.pipeline.attributes
+        if not frame.live:
+            return settings.interval
+        return max(settings.interval, min(_PER_WAIT * self._share.waited, settings.interval_max))
 
 
 def _ms(start: float, end: float | None = None) -> float:

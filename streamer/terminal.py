@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+import os
 import signal
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -17,7 +18,8 @@ from rich.table import Table
 from streamer.errors import StreamerError, redact
 
 if TYPE_CHECKING:
-    from streamer.app import Addresses, StreamReport
+    from streamer.app import Addresses, App
+    from streamer.fleet import StreamReport
 
 T = TypeVar("T")
 out = Console(highlight=False)
@@ -61,10 +63,9 @@ class Reporter:
 class StreamLines:
     """One line a stream, refreshed each second on a terminal; elsewhere a line for each change of state."""
 
-    def __init__(self, reporter: Reporter, reports: dict[str, "StreamReport"]) -> None:
+    def __init__(self, reporter: Reporter, app: "App") -> None:
         self._reporter = reporter
-        self._reports = reports
-        self._last: dict[str, tuple[float, int, float]] = {}
+        self._app = app
         self._live = Live(console=out, get_renderable=self._table, refresh_per_second=1)
 
     def __enter__(self) -> Self:
@@ -92,28 +93,19 @@ class StreamLines:
             out.print(f"{report.name}: {report.state}{total}", markup=False)
 
     def _table(self) -> Table:
+        now = time.monotonic()
         table = Table("stream", "state", "fps", "faces", "age", "frames", "dropped", box=None, pad_edge=False)
-        for report in self._reports.values():
+        for report in self._app.reports.values():
             table.add_row(
                 escape(report.name),
                 report.state,
-                f"{self._fps(report):.1f}",
+                f"{report.analysed.at(now):.1f} of {report.delivered.at(now):.1f}",
                 str(report.faces),
                 f"{report.age * 1000:.0f} ms",
                 str(report.processed),
-                str(report.skipped),
+                str(report.skipped.total()),
             )
         return table
-
-    def _fps(self, report: "StreamReport") -> float:
-        """Frames a second, measured over the time between two looks."""
-        now = time.monotonic()
-        at, processed, fps = self._last.get(report.name, (now, report.processed, 0.0))
-        if now - at >= 0.5:
-            fps = (report.processed - processed) / (now - at)
-            at, processed = now, report.processed
-        self._last[report.name] = (at, processed, fps)
-        return fps
 
 
 def complain(error: StreamerError, about: str = "") -> None:
@@ -138,23 +130,34 @@ class _Redacting(logging.Formatter):
         return redact(super().format(record))
 
 
-def interruptible(work: Coroutine[Any, Any, T]) -> T | bool:
-    """The result of `work`; True if Ctrl-C or SIGTERM ended it, after it has put everything in order."""
+def interruptible(work: Coroutine[Any, Any, T], on_hangup: Callable[[], Awaitable[None]] | None = None) -> T | bool:
+    """The result of `work`; True if Ctrl-C or SIGTERM ended it, after it has put everything in order.
+
+    On SIGHUP `on_hangup` is done meanwhile, if there is one; the end of a terminal ends the work, too.
+    """
 
     async def watched() -> T | bool:
         task = asyncio.ensure_future(work)
-        loop, stopping = asyncio.get_running_loop(), asyncio.Event()
+        loop, stopping, begun = asyncio.get_running_loop(), asyncio.Event(), set[asyncio.Future[None]]()
+        on_terminal = os.isatty(0)
 
         def stop() -> None:
             if not stopping.is_set():  # a second signal must not cancel the putting in order
                 stopping.set()
                 task.cancel()
 
-        for number in (signal.SIGINT, signal.SIGTERM):
-            try:
-                loop.add_signal_handler(number, stop)
-            except NotImplementedError:  # Windows: asyncio.run itself turns Ctrl-C into a cancellation
-                break
+        def hangup() -> None:
+            if on_hangup is None or (on_terminal and not os.isatty(0)):
+                stop()
+            else:
+                begun.add(asyncio.ensure_future(on_hangup()))
+
+        try:
+            loop.add_signal_handler(signal.SIGINT, stop)
+            loop.add_signal_handler(signal.SIGTERM, stop)
+            loop.add_signal_handler(signal.SIGHUP, hangup)
+        except NotImplementedError:  # Windows: asyncio.run itself turns Ctrl-C into a cancellation
+            pass
         try:
             return await task
         except asyncio.CancelledError:

@@ -77,7 +77,7 @@ def test_unknown_keys_of_pipelines_are_refused_too() -> None:
 
 def test_a_missing_configuration_is_said() -> None:
     with pytest.raises(ConfigError, match="no such file"):
-        read_settings(Path("nowhere.toml"))
+        read_settings(Path("nowhere.toml"), {})
 
 
 def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
     file.write_text(
         "[streams.a]\nurl='clip.mp4'\n[streams.b]\nurl='rtsp://h/x'\n[streams.c]\nurl='0'\n[log]\npath='logs'\n"
     )
-    read = read_settings(file)
+    read = read_settings(file, {})
     assert [s.url for s in read.streams.values()] == [str(tmp_path / "clip.mp4"), "rtsp://h/x", "0"]
     assert read.log.path == str(tmp_path / "logs")
 

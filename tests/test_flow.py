@@ -16,15 +16,25 @@ def marked(item: str) -> str:
     return item if item.startswith("skipped") else f"skipped {item}"
 
 
+async def take(mailbox: Mailbox[str]) -> str | None:
+    """The next item, waited for; None at the end."""
+    first = await mailbox.first()
+    assert mailbox.take() == first
+    return first
+
+
 async def take_all(mailbox: Mailbox[str]) -> list[str]:
-    return [item async for item in mailbox]
+    taken = []
+    while (item := await take(mailbox)) is not None:
+        taken.append(item)
+    return taken
 
 
 async def test_the_newest_wins_and_the_others_keep_their_place() -> None:
     mailbox = Mailbox(marked)
     for item in "abc":
         assert mailbox.put(item, newest_wins=True)
-    assert await anext(mailbox) == "skipped a"
+    assert await take(mailbox) == "skipped a"
     mailbox.put("d", newest_wins=True)
     mailbox.finish()
     assert await take_all(mailbox) == ["skipped b", "skipped c", "d"]
@@ -59,9 +69,9 @@ async def test_what_waits_is_taken_before_the_error_comes() -> None:
     mailbox = Mailbox(marked)
     mailbox.put("a", newest_wins=False)
     mailbox.finish(SourceError("gone"))
-    assert await anext(mailbox) == "a"
+    assert await take(mailbox) == "a"
     with pytest.raises(SourceError, match="gone"):
-        await anext(mailbox)
+        await take(mailbox)
 
 
 async def test_an_analysis_that_hangs_is_an_error_not_a_leak() -> None:

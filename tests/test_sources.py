@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import pairwise
 from pathlib import Path
@@ -25,7 +26,10 @@ from streamer.errors import (
 from streamer.face import Frame
 from streamer.media import demo
 from streamer.media.address import resolve
-from streamer.media.source import StateChange, keep_open
+from streamer.media.budget import DecodingBudget
+from streamer.media.opening import Host
+from streamer.media.source import StateChange, Tally, keep_open
+from streamer.turns import Share, Turns
 from tests.conftest import CLIP_FRAMES
 from tests.servers.clips import FOLDER, draw, read_number, remux
 from tests.servers.http import HttpServer
@@ -33,6 +37,7 @@ from tests.servers.rtsp import RtspServer
 from tests.servers.session import Access
 
 NUMBERED = 50
+Source = AsyncGenerator[Frame | StateChange, None]
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +46,14 @@ def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return draw(tmp_path_factory.mktemp("clips") / "numbered.mp4", frames=NUMBERED)
 
 
+def opened(stream: StreamSettings, host: Host | None = None, tally: Tally | None = None) -> Source:
+    """A source on a machine that is never busy."""
+    return keep_open(stream, Share(Turns(1_000_000)), host or Host(2, DecodingBudget(2)), tally or Tally())
+
+
 async def read_all(url: str) -> tuple[list[Frame], list[StateChange]]:
     frames, states = [], []
-    async for item in keep_open(StreamSettings(url)):
+    async for item in opened(StreamSettings(url)):
         if isinstance(item, Frame):
             frames.append(item)
         else:
@@ -53,7 +63,7 @@ async def read_all(url: str) -> tuple[list[Frame], list[StateChange]]:
 
 async def failure(url: str) -> StreamerError:
     """The error that the first state after connecting comes with."""
-    source = keep_open(StreamSettings(url, open_timeout=1, stall=1))
+    source = opened(StreamSettings(url, open_timeout=1, stall=1))
     async with aclosing(source):
         async for item in source:
             if isinstance(item, StateChange) and item.error:
@@ -148,7 +158,7 @@ async def test_a_truncated_file_gives_what_it_holds_and_then_the_error(face_clip
 
 async def test_a_slow_taker_of_a_live_stream_gets_the_newest_and_every_frame_has_its_place(numbered: Path) -> None:
     async with RtspServer({"cam": numbered}) as server:
-        source = keep_open(StreamSettings(server.url("cam")))
+        source = opened(StreamSettings(server.url("cam")))
         async with aclosing(source):
             seen: list[Frame] = []
             while sum(not f.skipped for f in seen) < 5:
@@ -171,7 +181,7 @@ async def later(server: RtspServer, frames: int) -> None:
 
 async def test_a_live_stream_that_comes_back_goes_on_counting(numbered: Path) -> None:
     async with RtspServer({"cam": numbered}) as server:
-        source = keep_open(StreamSettings(server.url("cam"), retry_min=0.1, retry_max=0.2, stall=1))
+        source = opened(StreamSettings(server.url("cam"), retry_min=0.1, retry_max=0.2, stall=1))
         states: list[str] = []
         seqs: list[int] = []
         async with aclosing(source), asyncio.timeout(20):
@@ -195,7 +205,7 @@ async def test_a_live_stream_that_comes_back_goes_on_counting(numbered: Path) ->
 
 async def test_a_frozen_stream_is_noticed(numbered: Path) -> None:
     async with RtspServer({"cam": numbered}) as server:
-        source = keep_open(StreamSettings(server.url("cam"), retry_min=0.1, stall=0.5))
+        source = opened(StreamSettings(server.url("cam"), retry_min=0.1, stall=0.5))
         async with aclosing(source), asyncio.timeout(20):
             frames, last = 0, None
             async for item in source:
@@ -231,11 +241,11 @@ async def test_a_server_that_never_answers_is_given_up(numbered: Path) -> None:
 async def test_user_and_password_are_settings(numbered: Path, kind: str) -> None:
     access = Access(kind, "us er", "p@ss:w/rd?%41")  # type: ignore[arg-type]  # parametrised literal
     async with RtspServer({"cam": numbered}, access=access) as server:
-        right = keep_open(StreamSettings(server.url("cam"), user=access.user, password=access.password))
+        right = opened(StreamSettings(server.url("cam"), user=access.user, password=access.password))
         async with aclosing(right), asyncio.timeout(20):
             states = [item.state for item in [await anext(right), await anext(right)] if isinstance(item, StateChange)]
         assert states == ["connecting", "live"]
-        wrong = keep_open(StreamSettings(server.url("cam"), user=access.user, password="w0rd"))
+        wrong = opened(StreamSettings(server.url("cam"), user=access.user, password="w0rd"))
         async with aclosing(wrong), asyncio.timeout(20):
             async for item in wrong:
                 if isinstance(item, StateChange) and item.error:
@@ -254,7 +264,7 @@ async def test_nobody_there(url: str) -> None:
 async def test_video_over_http(face_clip: Path, tmp_path: Path, kind: str) -> None:
     with HttpServer() as server:
         url = server.hls("cam", face_clip, tmp_path) if kind == "hls" else getattr(server, kind)("cam", face_clip)
-        source = keep_open(StreamSettings(url))
+        source = opened(StreamSettings(url))
         async with aclosing(source), asyncio.timeout(30):
             frames = []
             async for item in source:
@@ -268,7 +278,7 @@ async def test_video_over_http(face_clip: Path, tmp_path: Path, kind: str) -> No
 
 
 async def test_a_capture_device_through_its_format() -> None:
-    source = keep_open(StreamSettings("testsrc=size=320x240:rate=25,realtime", format="lavfi"))
+    source = opened(StreamSettings("testsrc=size=320x240:rate=25,realtime", format="lavfi"))
     async with aclosing(source), asyncio.timeout(20):
         items = [await anext(source) for _ in range(12)]
     frames = [item for item in items if isinstance(item, Frame)]
@@ -293,7 +303,7 @@ def test_an_address_of_no_known_kind_is_refused() -> None:
 
 
 async def test_the_demo_is_a_live_camera_over_the_portrait(portrait_path: Path) -> None:
-    source = keep_open(StreamSettings("demo"), portrait_path)
+    source = opened(StreamSettings("demo"), Host(2, DecodingBudget(2), portrait_path))
     async with aclosing(source), asyncio.timeout(20):
         items = [await anext(source) for _ in range(12)]
     frames = [item for item in items if isinstance(item, Frame)]

@@ -6,7 +6,7 @@ import io
 import json
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,20 +18,28 @@ from hypothesis import strategies as st
 
 from streamer.config import ServerSettings
 from streamer.contract import ImageAnswer, schema
-from streamer.face import Pixels
+from streamer.face import FrameResult, Pixels
+from streamer.fleet import Fleet, StreamReport
 from streamer.flow import Hub
 from streamer.inference.models import Workshop
 from streamer.media.pictures import encode_jpeg
+from streamer.media.source import StateChange
 from streamer.web.server import FaceServer, http_server
 from tests.conftest import unavailable
 
 INFO = {"version": "test", "session": "s1", "websocket": {"port": 1}, "preview": "/api/preview"}
 
 
+async def no_results(_report: StreamReport) -> AsyncGenerator[FrameResult | StateChange, None]:
+    raise AssertionError("no stream is started here")
+    yield
+
+
 @pytest.fixture
 async def server(workshop: Workshop) -> AsyncIterator[str]:
-    faces = FaceServer(Hub(), workshop, "accurate", INFO)
-    async with http_server(faces, ServerSettings(http_port=0)) as port:
+    settings, hub = ServerSettings(http_port=0), Hub()
+    faces = FaceServer(hub, workshop, "accurate", INFO, settings, Fleet(hub, "s1", no_results))
+    async with http_server(faces, settings) as port:
         yield f"http://127.0.0.1:{port}"
 
 

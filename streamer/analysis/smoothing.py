@@ -91,20 +91,31 @@ class _TrackFilter:
         self._leader: int | None = None
         self._challenger: int | None = None
         self._challenged = 0.0
+        self._last: Face | None = None
+        self._looks: tuple[float, float, Floats] = (0.0, 0.5, np.zeros(7, np.float32))
         self.seen = 0.0
 
     def update(self, face: Face, at: float, keep_raw: bool) -> Face:
         self.seen = at
+        self._last = face = _completed(face, self._last)
         height = max(float(face.box[3] - face.box[1]), 1.0)
         shape = np.concatenate([face.box.reshape(2, 2), face.landmarks])
         smooth = self._shape.update(shape, height, at)
+        if not face.looks_held:
+            weight = _weight(face)
+            self._looks = (
+                self._calm_age(float(self._age.update(face.age, weight, at))),
+                self._calm_gender(float(self._female.update(face.female, weight, at))),
+                self._calm_emotions(self._emotions.update(face.emotions, weight, at), at),
+            )
+        age, female, emotions = self._looks
         return msgspec.structs.replace(
             face,
             box=smooth[:2].ravel(),
             landmarks=smooth[2:],
-            age=self._calm_age(float(self._age.update(face.age, _weight(face), at))),
-            female=self._calm_gender(float(self._female.update(face.female, _weight(face), at))),
-            emotions=self._calm_emotions(self._emotions.update(face.emotions, _weight(face), at), at),
+            age=age,
+            female=female,
+            emotions=emotions,
             raw=face if keep_raw else None,
         )
 
@@ -137,6 +148,27 @@ class _TrackFilter:
         return held.astype(np.float32)
 
 
+def _completed(face: Face, last: Face | None) -> Face:
+    """`face` with what is not of its own picture filled in from the `last` one of its track."""
+    if last is None:
+        return face
+    if face.place_held:
+        # The landmarks go where the box goes.
+        size, old = face.box[2:] - face.box[:2], np.maximum(last.box[2:] - last.box[:2], 1)
+        landmarks = face.box[:2] + (last.landmarks - last.box[:2]) * (size / old)
+        face = msgspec.structs.replace(face, landmarks=landmarks, head_pose=last.head_pose)
+    if face.looks_held:
+        face = msgspec.structs.replace(
+            face,
+            age=last.age,
+            female=last.female,
+            emotions=last.emotions,
+            quality=last.quality,
+            not_assessed=last.not_assessed,
+        )
+    return face
+
+
 def _weight(face: Face) -> float:
     """What a picture of a face counts for: nothing where its values are guesses, so that they freeze."""
     return 0.0 if face.not_assessed else face.quality**2
@@ -155,7 +187,10 @@ class Smoother:
         self._tracks.clear()
 
     def update(self, faces: tuple[Face, ...], at: float, keep_raw: bool = False) -> tuple[Face, ...]:
-        """`faces` with smoothed values, at time `at`; with `keep_raw` the given ones ride along in `raw`."""
+        """`faces` with smoothed values, at time `at`; with `keep_raw` the given ones ride along in `raw`.
+
+        What a face does not have from its own picture (`place_held`, `looks_held`) is filled in from those before.
+        """
         smooth = []
         for face in faces:
             assert face.track_id is not None, "only tracked faces can be smoothed"

@@ -13,9 +13,7 @@ from scipy.optimize import linear_sum_assignment
 
 from streamer.analysis.geometry import iou_matrix
 from streamer.config import TrackSettings
-from streamer.face import Detections
-
-Float64s = NDArray[np.float64]
+from streamer.face import Detections, Float64s, Ints
 
 _MEASURED = 0.08  # standard deviation of a detected centre, in face heights
 _IMPOSSIBLE = 1e6  # cost of an assignment that must not be made
@@ -23,33 +21,40 @@ _DOUBLED = 0.25  # overlap with a better detection from which one does not start
 _START_SPEED = 2.0  # standard deviation of a new face's speed, in face heights per second
 _SIZE_NOISE = 0.12  # standard deviation of a detected log size ...
 _SIZE_DRIFT = 0.5  # ... and how fast it may change, per second
+_COAST = 0.5  # seconds for which a face is believed to go on as it moved
 
 
 class Tracked(msgspec.Struct, frozen=True, eq=False):
     """The detections that belong to shown tracks, and the number of each one's track, ids (n,)."""
 
     detections: Detections
-    ids: NDArray[np.int64]
+    ids: Ints
+
+
+NOBODY = Tracked(Detections.none(), np.zeros(0, np.int64))
 
 
 class Tracker:
-    """`update` with each picture's detections, in order of time. Numbers are never used twice."""
+    """`update` with each searched picture's detections, `coast` over the others, in order of time. Numbers are never
+    used twice.
+    """
 
-    def __init__(self, settings: TrackSettings) -> None:
+    def __init__(self, settings: TrackSettings, first_id: int = 1) -> None:
         self._settings = settings
-        self._next_id = 1
+        self._next_id = first_id
         self._at = 0.0
         self.reset()
 
     def reset(self) -> None:
         """End all tracks; whoever comes next is somebody new."""
-        self._ids: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._ids: Ints = np.zeros(0, np.int64)
         self._confirmed = np.zeros(0, bool)
         self._born: Float64s = np.zeros(0)
         self._seen: Float64s = np.zeros(0)
         self._sure: Float64s = np.zeros(0)  # when each was last seen with a score from the threshold on
         self._state: Float64s = np.zeros((0, 2, 4))  # position and speed of centre x, y, width, height
         self._spread: Float64s = np.zeros((0, 2, 2))  # their covariance, in squared face heights
+        self._shown = NOBODY
 
     def update(self, detections: Detections, at: float) -> Tracked:
         """The faces to show at time `at` (seconds, not before the last one's); `detections` best first."""
@@ -67,7 +72,24 @@ class Tracker:
         match[fresh] = self._start(detections, fresh, at)
         shown = match >= 0
         shown[shown] = self._confirmed[match[shown]]
-        return Tracked(detections[shown], self._ids[match[shown]])
+        self._shown = Tracked(detections[shown], self._ids[match[shown]])
+        return self._shown
+
+    def coast(self, at: float, *, still: bool) -> Tracked:
+        """The faces shown last, where they should be at time `at`, in a picture that was not searched.
+
+        `still`: nothing has moved since, so that they are all still where they were.
+        """
+        shown = self._shown
+        rows = np.searchsorted(self._ids, shown.ids)  # numbers are given in rising order
+        if still:
+            self._at = self._seen[rows] = self._sure[rows] = at
+            self._state[rows, 1] = 0
+            return shown
+        moved = self._state[rows, 0] + self._state[rows, 1] * min(at - self._at, _COAST)
+        centre, half = moved[:, :2], np.maximum(moved[:, 2:], 1) / 2
+        boxes = np.concatenate([centre - half, centre + half], 1).astype(np.float32)
+        return Tracked(Detections(boxes, shown.detections.scores, shown.detections.landmarks), shown.ids)
 
     def _predict(self, at: float) -> None:
         dt = max(at - self._at, 0.0)
@@ -87,7 +109,7 @@ class Tracker:
 
     def _assign(
         self,
-        match: NDArray[np.int64],
+        match: Ints,
         detections: Detections,
         rows: NDArray[np.intp],
         tracks: NDArray[np.intp],
@@ -111,20 +133,20 @@ class Tracker:
             if possible[row, column]:
                 match[rows[row]] = free[column]
 
-    def _correct(self, tracks: NDArray[np.int64], found: Float64s, at: float) -> None:
+    def _correct(self, tracks: Ints, found: Float64s, at: float) -> None:
         spread = self._spread[tracks]
         gain = spread[:, :, 0] / (spread[:, 0, 0] + _MEASURED**2)[:, None]
         self._state[tracks] += gain[:, :, None] * (found - self._state[tracks, 0])[:, None]
         self._spread[tracks] = spread - gain[:, :, None] * spread[:, None, 0]
         self._seen[tracks] = at
 
-    def _confirm(self, tracks: NDArray[np.int64], scores: NDArray[np.float32], at: float) -> None:
+    def _confirm(self, tracks: Ints, scores: NDArray[np.float32], at: float) -> None:
         strong = scores >= self._settings.threshold
         self._sure[tracks[strong]] = at
         old = strong & (at - self._born[tracks] >= self._settings.confirm)
         self._confirmed[tracks] |= old | (scores >= self._settings.sure)
 
-    def _start(self, detections: Detections, rows: NDArray[np.intp], at: float) -> NDArray[np.int64]:
+    def _start(self, detections: Detections, rows: NDArray[np.intp], at: float) -> Ints:
         """Begin a track for each detection of `rows`; their places in the tracker's arrays."""
         n, first = len(rows), len(self._ids)
         state = np.zeros((n, 2, 4))

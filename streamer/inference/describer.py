@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.analysis import decode, geometry, landmarks, quality
+from streamer.analysis.tracking import Tracked
 from streamer.config import Pipeline
-from streamer.face import Detections, Face, Floats, HeadPose, Pixels
+from streamer.face import Detections, Face, Float64s, Floats, HeadPose, Ints, Pixels
 from streamer.inference.cards import Input, Task
 from streamer.inference.convert import CHIP_SIZE
 from streamer.inference.crops import sharpen, warp
@@ -26,6 +27,22 @@ class _Shape(msgspec.Struct, frozen=True, eq=False):
     score: Floats
     trusted: NDArray[np.bool_]
 
+    def __getitem__(self, of: NDArray[np.intp]) -> "_Shape":
+        return _Shape(self.points[of], self.anchors[of], self.pose[of], self.score[of], self.trusted[of])
+
+
+class _Looks(msgspec.Struct, frozen=True, eq=False):
+    """What a face looks like: the fields of `Face` by the same names."""
+
+    age: float
+    female: float
+    emotions: Floats
+    quality: float
+    not_assessed: tuple[tuple[str, str], ...]
+
+
+_NOT_LOOKED = _Looks(0.0, 0.5, np.full(7, 1 / 7, np.float32), 0.0, ())
+
 
 class _Crops(msgspec.Struct, frozen=True, eq=False):
     """Inputs of the attribute models: views of each face in a row, (n * views, size, size, 3); and the faces' worth."""
@@ -34,6 +51,24 @@ class _Crops(msgspec.Struct, frozen=True, eq=False):
     age: Pixels
     gender: Pixels
     emotion: Pixels
+
+
+def carried(tracked: Tracked, place_held: float, looks_held: Float64s) -> tuple[Face, ...]:
+    """The faces of a picture in which none were looked for, largest first: what they lack the smoother fills in."""
+    found = tracked.detections
+    order = np.argsort(-geometry.area(found.boxes), kind="stable")
+    return tuple(
+        Face(
+            box=found.boxes[i],
+            score=float(found.scores[i]),
+            landmarks=found.landmarks[i],
+            track_id=int(tracked.ids[i]),
+            place_held=place_held,
+            looks_held=float(looks_held[i]),
+            **msgspec.structs.asdict(_NOT_LOOKED),
+        )
+        for i in order
+    )
 
 
 class Describer:
@@ -48,33 +83,53 @@ class Describer:
         self._emotion_input, self._emotion = models["emotion"]
         self._engine = engine
 
-    async def __call__(self, picture: Pixels, found: Detections, ids: list[int] | None = None) -> tuple[Face, ...]:
-        """The faces, largest first; `ids` are their tracks' numbers."""
+    async def __call__(
+        self, picture: Pixels, found: Detections, ids: Ints | None = None, held: Float64s | None = None
+    ) -> tuple[Face, ...]:
+        """The faces, largest first; `ids` (n,) are their tracks' numbers. Where `held` (n,) is not 0 a face's looks are
+        those of so many seconds ago, which the caller knows, and are not judged.
+        """
         n = len(found)
         if not n:
             return ()
+        held = np.zeros(n) if held is None else held
         shape = await self._shape(picture, found)
-        crops = await self._engine.offload(self._crops, picture, found.boxes, shape)
-        outputs = await asyncio.gather(self._age(crops.age), self._gender(crops.gender), self._emotion(crops.emotion))
-        # Each model's views of a face are averaged before anything is read from them.
-        ages, genders, emotions = (output[0].reshape(n, -1, output[0].shape[1]).mean(1) for output in outputs)
-        years = decode.calibrated_age(ages)
+        due = np.flatnonzero(held == 0)
+        looks = dict(zip(due.tolist(), await self._looks(picture, found.boxes[due], shape[due]), strict=True))
         order = np.argsort(-geometry.area(found.boxes), kind="stable")
         return tuple(
             Face(
                 box=found.boxes[i],
                 score=float(found.scores[i]),
                 landmarks=shape.points[i],
-                age=float(years[i]),
-                female=float(genders[i, 0]),
-                emotions=emotions[i],
-                quality=float(crops.judged.overall[i]),
-                track_id=ids[i] if ids is not None else None,
+                track_id=int(ids[i]) if ids is not None else None,
                 head_pose=HeadPose(*map(float, shape.pose[i])) if shape.trusted[i] else None,
-                not_assessed=tuple((value, reason) for reason in crops.judged.reasons[i][:1] for value in _GUESSED),
+                looks_held=float(held[i]),
+                **msgspec.structs.asdict(looks.get(i, _NOT_LOOKED)),
             )
-            for i in order
+            for i in order.tolist()
         )
+
+    async def _looks(self, picture: Pixels, boxes: Floats, shape: _Shape) -> "list[_Looks]":
+        n = len(boxes)
+        if not n:
+            return []
+        crops = await self._engine.offload(self._crops, picture, boxes, shape)
+        outputs = await asyncio.gather(self._age(crops.age), self._gender(crops.gender), self._emotion(crops.emotion))
+        # Each model's views of a face are averaged before anything is read from them.
+        ages, genders, emotions = (output[0].reshape(n, -1, output[0].shape[1]).mean(1) for output in outputs)
+        return [
+            _Looks(
+                float(age),
+                float(gender[0]),
+                emotion,
+                float(overall),
+                tuple((of, why) for why in reasons[:1] for of in _GUESSED),
+            )
+            for age, gender, emotion, overall, reasons in zip(
+                decode.calibrated_age(ages), genders, emotions, crops.judged.overall, crops.judged.reasons, strict=True
+            )
+        ]
 
     async def _shape(self, picture: Pixels, found: Detections) -> _Shape:
         size = self._mesh_input.size

@@ -17,10 +17,12 @@ import openvino as ov
 
 from streamer.errors import DeviceError
 from streamer.face import Floats, Pixels
+from streamer.turns import Share, Turns
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _BATCH = 32  # faces in one inference: more are no quicker, and a crowd's would take gigabytes
+_AT_ONCE = 2  # pictures for each thread: one computes while another changes hands
 _SHAPES = "32"  # input shapes for which a model keeps its memory
 
 
@@ -105,7 +107,10 @@ class Model:
 
 
 class Engine:
-    """One OpenVINO device, its compiled models, and threads for work on pixels."""
+    """One OpenVINO device, its compiled models, and threads for work on pixels.
+
+    `turns` are what streams share its time by; all stills together have the share `stills`.
+    """
 
     def __init__(self, device: str, threads: int, cache: Path) -> None:
         """`threads` 0 takes what this process may use. A device that is not there is replaced by the CPU, with a
@@ -120,6 +125,8 @@ class Engine:
         self._models: dict[tuple[Path, tuple[int, ...] | None], Model] = {}
         self._compiling = threading.Lock()
         self._pool = ThreadPoolExecutor(self.threads, "pixels")
+        self.turns = Turns(_AT_ONCE * self.threads)
+        self.stills = Share(self.turns)
 
     def load(self, graph: Path, shape: tuple[int, ...] | None = None, *, one_at_a_time: bool = False) -> Model:
         """The graph compiled, its input reshaped to `shape` (n, height, width, 3) where given. Takes a while the first

@@ -4,6 +4,7 @@ All functions take plain readings, so that years of a camera's life can be teste
 times in seconds, `wall` seconds since 1970 UTC, `arrived` seconds on the host's monotonic axis.
 """
 
+import math
 from datetime import datetime
 
 import msgspec
@@ -17,6 +18,7 @@ _PERIODS = (2**32 / _TICKS, 2**33 / _TICKS, 86_400.0)
 _ON_PERIOD = 30.0  # seconds that a wrap may be off its period: the stream may have been silent meanwhile
 _JUMP = 0.5  # seconds that a clock may be off what was expected before it is said to have jumped
 _BELIEVABLE = 86_400.0  # a camera that is further off the host's clock was never set
+_DRIFT = 1e-3  # seconds a second that two clocks may drift apart: far more than crystals do
 _AGREE = 5.0  # seconds: cameras whose pictures take longer have a wrong clock rather than a slow network
 
 
@@ -74,8 +76,11 @@ class LiveClock:
             # A report may belong to a picture a little before or behind the newest one, across a wrap even.
             self._offset = wall - pts
 
-    def read(self, pts: float | None, wall: float, arrived: float) -> Reading:
-        """Of the next picture, that arrived at `arrived`, when the host's clock showed `wall`."""
+    def read(self, pts: float | None, wall: float, arrived: float, waited: float = 0.0) -> Reading:
+        """Of the next picture, that arrived at `arrived`, when the host's clock showed `wall`.
+
+        `waited` is how long it lay unread, as far as that can be told without the camera's clock.
+        """
         step = arrived - self._arrived
         unwrapped = None if pts is None else self._unwrapped(pts)
         camera = None if pts is None or self._offset is None else pts + self._offset
@@ -86,7 +91,7 @@ class LiveClock:
             jump = 0.0 if last is None or self._wall_offset is None else host_offset - self._wall_offset
             if last is not None and last.clock == "camera":  # the camera no longer says: nothing to compare with
                 jump = 0.0
-            reading = Reading(wall, "host", unwrapped, 0.0, _noticed(jump))
+            reading = Reading(wall - waited, "host", unwrapped, waited, _noticed(jump))
         else:
             reading = self._of_camera(camera, wall, unwrapped, step)
         self._last, self._arrived, self._wall_offset = reading, arrived, host_offset
@@ -108,6 +113,30 @@ class LiveClock:
         if last is not None and last.clock == "camera" and not jump:
             captured = max(camera, last.captured)  # a hair's breadth back is noise of the camera's reports
         return Reading(captured, "camera", pts, delay, jump)
+
+
+class Backlog:
+    """How far behind a live source is being read: pictures wait unread where a machine cannot decode them in time."""
+
+    def __init__(self) -> None:
+        self._unwrapped = Unwrapped()
+        self._least: float | None = None  # the shortest way from a picture's time to its arrival
+        self._last = (-math.inf, 0.0)
+
+    def update(self, pts: float, arrived: float) -> float:
+        """Seconds that a packet of presentation time `pts`, read at `arrived`, waited longer than the quickest did."""
+        now = self._unwrapped(pts)
+        (last, before), self._last = self._last, (now, arrived)
+        transit = arrived - now
+        if self._least is None or now < last:  # its times began anew
+            self._least = transit
+        # The clocks of camera and host drift apart.
+        self._least = min(self._least + _DRIFT * (arrived - before), transit)
+        return transit - self._least
+
+    def accept(self) -> None:
+        """What the newest packet waited is no backlog: reading faster did not help."""
+        self._least = None
 
 
 class FileClock:

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import cast
 
 import cv2
@@ -12,12 +11,16 @@ import numpy as np
 
 from streamer.errors import SourceError
 from streamer.face import Floats, Frame, Pixels
+from streamer.media.opening import Opening
 
 WIDTH, HEIGHT, FPS = 1280, 720, 25.0
 
 
-def read_demo(portrait: Path, first_seq: int, put: Callable[[Frame, bool], bool]) -> None:
+def read_demo(opening: Opening, put: Callable[[Frame, bool], bool]) -> None:
     """Hand frames at `FPS` to `put(frame, newest_wins)` until it says False. Raises SourceError."""
+    portrait, first_seq = opening.host.portrait, opening.first_seq
+    if portrait is None:
+        raise SourceError("the demo needs its portrait", "run: streamer models pull portrait")
     picture = cast(Pixels | None, cv2.imread(str(portrait)))
     if picture is None:
         raise SourceError(f"{portrait}: the demo's portrait cannot be read", "run: streamer models verify")

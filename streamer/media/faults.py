@@ -10,6 +10,7 @@ from streamer.errors import (
     SourceTimeoutError,
     UnauthorizedError,
     UnreachableError,
+    UnsupportedCodecError,
 )
 
 _CHECK_ADDRESS = "check the address and the port, and that the camera is on"
@@ -36,7 +37,13 @@ _KINDS: tuple[tuple[tuple[type[BaseException], ...], type[SourceError], str, str
     ((ConnectionRefusedError,), UnreachableError, "the connection was refused", _CHECK_ADDRESS),
     ((PermissionError,), UnauthorizedError, "this user may not read it", "check the rights of the file or device"),
     (
-        (av.error.InvalidDataError, av.error.DemuxerNotFoundError, av.error.DecoderNotFoundError),
+        (av.error.DecoderNotFoundError,),
+        UnsupportedCodecError,
+        "its video codec is not known to this FFmpeg",
+        "set the camera to H.264 or H.265",
+    ),
+    (
+        (av.error.InvalidDataError, av.error.DemuxerNotFoundError),
         NotVideoError,
         "holds no video that can be decoded",
         "is it the right file or stream, and is it complete?",

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
-from pathlib import Path
 
 import msgspec
 
@@ -23,7 +22,9 @@ from streamer.face import Frame, no_pixels
 from streamer.flow import Mailbox
 from streamer.media.address import Address, resolve
 from streamer.media.demo import read_demo
+from streamer.media.opening import Host, Opening
 from streamer.media.video import Put, read_video
+from streamer.turns import Share
 
 _log = logging.getLogger(__name__)
 _FAREWELL = 0.7  # seconds that a thread gets to notice that nobody wants its frames any more
@@ -37,23 +38,39 @@ class StateChange(msgspec.Struct, frozen=True):
     error: StreamerError | None = None
 
 
-async def keep_open(stream: StreamSettings, portrait: Path | None = None) -> AsyncGenerator[Frame | StateChange, None]:
-    """Frames of `stream`, numbered without holes, and its changes of state, in order.
+class Tally(msgspec.Struct):
+    """What became of a source so far; changes while it runs."""
+
+    tries: int = 0
+    opened: int = 0
+    abandoned: int = 0
+    decoder: str = ""
+
+
+async def keep_open(
+    stream: StreamSettings, share: Share, host: Host, tally: Tally, first_seq: int = 0
+) -> AsyncGenerator[Frame | StateChange, None]:
+    """Frames of `stream`, numbered without holes from `first_seq` on, and its changes of state, in order.
 
     A live source is opened again whenever it fails, for ever; a file is read once, and its failure is the `error` of
-    the last state. `portrait` is the picture of the demo source. Raises SourceError if the address means nothing.
+    the last state. For each frame that is not skipped a turn has been taken from `share`. Raises SourceError if the
+    address means nothing.
     """
     where = resolve(stream)
-    seq, wait, told = 0, stream.retry_min, ""
+    seq, wait, told = first_seq, stream.retry_min, ""
     yield StateChange("connecting", time.time())
     while True:
         failure: StreamerError | None = None
         live = False
+        opening = Opening(where, stream, host, seq)
+        tally.tries += 1
         try:
-            async with contextlib.aclosing(_watched(where, stream, portrait, seq)) as frames:
+            async with contextlib.aclosing(_watched(opening, share, tally)) as frames:
                 async for frame in frames:
                     if not live:
                         live, wait, told = True, stream.retry_min, ""
+                        tally.opened += 1
+                        _note_decoder(tally, opening.decoder, where)
                         yield StateChange("live", time.time())
                     seq = frame.seq + 1
                     yield frame
@@ -66,38 +83,59 @@ async def keep_open(stream: StreamSettings, portrait: Path | None = None) -> Asy
             stalled = live and isinstance(failure, SourceTimeoutError)
             yield StateChange("stalled" if stalled else "offline", time.time(), failure)
             told = failure.code
-        await asyncio.sleep(wait * random.uniform(0.75, 1.25))
+        await asyncio.sleep(wait * random.uniform(0.75, 1))  # many cameras lost at once must not all come at once
         wait = min(wait * 2, stream.retry_max)
 
 
-async def _watched(
-    where: Address, stream: StreamSettings, portrait: Path | None, first_seq: int
-) -> AsyncGenerator[Frame, None]:
+def _note_decoder(tally: Tally, decoder: str, where: Address) -> None:
+    if decoder != tally.decoder:
+        _log.log(logging.WARNING if "cannot" in decoder else logging.INFO, "%s: decoded by %s", where.shown, decoder)
+    tally.decoder = decoder
+
+
+async def _watched(opening: Opening, share: Share, tally: Tally) -> AsyncGenerator[Frame, None]:
     """Frames of one opening. Raises SourceTimeoutError when none comes in time, and what the reader raises."""
-    if where.kind == "demo":
-        if portrait is None:
-            raise SourceError("the demo needs its portrait", "run: streamer models pull portrait")
-        read: Callable[[Put], None] = partial(read_demo, portrait, first_seq)
-    else:
-        read = partial(read_video, where, stream, first_seq)
+    where, stream = opening.where, opening.stream
+    read = partial(read_demo if where.kind == "demo" else read_video, opening)
     patience = None if where.kind == "file" else stream.open_timeout + stream.stall
-    async with _thread(read, where.shown) as mailbox:
+    async with _thread(read, where.shown, tally) as mailbox:
         while True:
             try:
                 async with asyncio.timeout(patience):
-                    frame = await anext(mailbox)
-            except StopAsyncIteration:
-                return
+                    frame = await mailbox.first()
             except TimeoutError:
                 raise SourceTimeoutError(
                     f"{where.shown}: no picture for {patience:g} s", "is the camera still sending?"
                 ) from None
+            if frame is None:
+                return
             patience = patience and stream.stall
+            if frame.skipped:
+                mailbox.take()
+            else:
+                await share.take()
+                *passed_over, frame = _up_to_wanted(mailbox)  # while we waited newer ones may have come
+                for each in passed_over:
+                    yield each
+                if frame.live and time.monotonic() - frame.arrived > stream.max_age:
+                    frame = _skipped(frame, "stale")
+                if frame.skipped:
+                    share.give_back()
             yield frame
 
 
+def _up_to_wanted(mailbox: Mailbox[Frame]) -> list[Frame]:
+    """What waits, up to the first frame that is to be analysed."""
+    taken: list[Frame] = []
+    while (frame := mailbox.take()) is not None:
+        taken.append(frame)
+        if not frame.skipped:
+            break
+    return taken
+
+
 @contextlib.asynccontextmanager
-async def _thread(read: Callable[[Put], None], name: str) -> AsyncIterator[Mailbox[Frame]]:
+async def _thread(read: Callable[[Put], None], name: str, tally: Tally) -> AsyncIterator[Mailbox[Frame]]:
     """`read` in a thread, and the mailbox that it fills. A thread that does not come back in time is abandoned."""
     mailbox: Mailbox[Frame] = Mailbox(_superseded)
     loop, left = asyncio.get_running_loop(), asyncio.Event()
@@ -122,11 +160,15 @@ async def _thread(read: Callable[[Put], None], name: str) -> AsyncIterator[Mailb
             async with asyncio.timeout(_FAREWELL):
                 await left.wait()
         except TimeoutError:
+            tally.abandoned += 1
             _log.warning("a source did not close within %g s and was abandoned", _FAREWELL)
 
 
 def _superseded(frame: Frame) -> Frame:
-    """The record of a frame that a newer one has overtaken, without its pixels."""
-    if frame.skipped:
-        return frame
-    return msgspec.structs.replace(frame, skipped="superseded", pixels=no_pixels)
+    """The record of a frame that a newer one has overtaken."""
+    return frame if frame.skipped else _skipped(frame, "superseded")
+
+
+def _skipped(frame: Frame, reason: str) -> Frame:
+    """`frame`, not to be analysed, without its pixels."""
+    return msgspec.structs.replace(frame, skipped=reason, pixels=no_pixels)

@@ -1,38 +1,47 @@
-"""Frames of a camera, stream or file, decoded by PyAV in a thread of their own."""
+"""Opening cameras, streams and files with PyAV, and reading them in a thread of their own."""
 
-import math
-import struct
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
-from pathlib import Path
-from typing import cast
+from collections.abc import Callable
 
 import av
-import numpy as np
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
-from av.packet import Packet
-from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from streamer.config import StreamSettings
-from streamer.errors import CorruptError, DisconnectedError, NotVideoError, SourceTimeoutError, UnreachableError
-from streamer.face import Frame, Pixels, no_pixels
+from streamer.errors import (
+    DisconnectedError,
+    NotVideoError,
+    SourceTimeoutError,
+    UnreachableError,
+    UnsupportedCodecError,
+)
+from streamer.face import Frame
 from streamer.media.address import Address, check
-from streamer.media.clock import FileClock, LiveClock, Reading
 from streamer.media.faults import typed
+from streamer.media.live import live_frames
+from streamer.media.opening import Opening
+from streamer.media.recorded import recorded_frames
 
 # FFmpeg would show these text formats as pictures of their letters.
 _NOT_VIDEO = {"tty", "bin", "xbin", "adf", "idf"}
+_NOT_FOR_WANT_OF_HARDWARE = (
+    ConnectionError,
+    TimeoutError,
+    av.error.HTTPError,
+    av.error.ExitError,
+    av.error.InvalidDataError,
+)
 
 Put = Callable[[Frame, bool], bool]
 
 
-def read_video(where: Address, stream: StreamSettings, first_seq: int, put: Put) -> None:
+def read_video(opening: Opening, put: Put) -> None:
     """Hand every frame to `put(frame, newest_wins)` until it says False or a file ends.
 
     Raises SourceError; a live stream that ends raises DisconnectedError.
     """
+    where, stream = opening.where, opening.stream
     check(where)
     try:
         with _open(where, stream) as container:
@@ -40,12 +49,11 @@ def read_video(where: Address, stream: StreamSettings, first_seq: int, put: Put)
             live = where.live if where.live is not None else container.duration is None
             # One frame at a time for the least delay; several at once where only throughput counts.
             video.thread_type = "SLICE" if live else "FRAME"
-            if live:
-                frames = _live_frames(container, video, first_seq, stream.stall / 2, where)
-            else:
-                frames = _file_frames(container, video, first_seq, _file_clock(where, container))
+            video.codec_context.thread_count = opening.host.threads
+            opening.decoder = _decoder(video, stream.hardware)
+            frames = (live_frames if live else recorded_frames)(container, video, opening)
             for frame in frames:
-                if not put(frame, live):
+                if not put(frame, frame.live):
                     return
     except (av.error.FFmpegError, OSError) as error:
         raise typed(error, where.shown) from error
@@ -54,12 +62,16 @@ def read_video(where: Address, stream: StreamSettings, first_seq: int, put: Put)
 
 
 def _open(where: Address, stream: StreamSettings) -> InputContainer:
-    local = where.kind in ("file", "webcam")
-    # FFmpeg notices that reading takes too long only at the second half of the time allowed.
-    timeout = None if local else (stream.open_timeout, stream.stall / 2)
     start = time.monotonic()
     try:
-        return av.open(where.url, format=where.format, options=dict(where.options), timeout=timeout)
+        if stream.hardware:
+            try:
+                return _av_open(where, stream, HWAccel(stream.hardware, allow_software_fallback=True))
+            except _NOT_FOR_WANT_OF_HARDWARE:
+                raise
+            except (av.error.FFmpegError, OSError):
+                pass  # no such device on this machine; `Opening.decoder` will say so
+        return _av_open(where, stream)
     except av.error.InvalidDataError as error:
         if where.kind != "rtsp":
             raise
@@ -71,6 +83,21 @@ def _open(where: Address, stream: StreamSettings) -> InputContainer:
         ) from error
 
 
+def _av_open(where: Address, stream: StreamSettings, hardware: HWAccel | None = None) -> InputContainer:
+    local = where.kind in ("file", "webcam")
+    # FFmpeg notices that reading takes too long only at the second half of the time allowed.
+    timeout = None if local else (stream.open_timeout, stream.stall / 2)
+    return av.open(where.url, format=where.format, options=dict(where.options), timeout=timeout, hwaccel=hardware)
+
+
+def _decoder(video: VideoStream, hardware: str) -> str:
+    """What decodes. FFmpeg falls back to the CPU without a word."""
+    codec = video.codec_context
+    if codec.is_hwaccel:
+        return f"{codec.name} on {hardware}"
+    return f"{codec.name} on CPU" + (f", for {hardware} cannot be used here" if hardware else "")
+
+
 def _video_stream(container: InputContainer, where: Address) -> VideoStream:
     if container.format.name in _NOT_VIDEO or not container.streams.video:
         raise NotVideoError(f"{where.shown}: holds no video", "is it the right file or stream?")
@@ -78,163 +105,7 @@ def _video_stream(container: InputContainer, where: Address) -> VideoStream:
     if video.disposition & av.stream.Disposition.attached_pic:
         raise NotVideoError(f"{where.shown}: holds sound and a cover picture, but no video")
     if video.codec_context is None:
-        raise NotVideoError(f"{where.shown}: its video codec is not known to this FFmpeg")
-    return video
-
-
-def _live_frames(
-    container: InputContainer, video: VideoStream, first_seq: int, patience: float, where: Address
-) -> Iterator[Frame]:
-    """Frames as they come; `patience` is how long FFmpeg waits for one, in seconds.
-
-    Once one is damaged all are passed over until the next clean key picture, because they are made from it. Raises
-    CorruptError if none is clean for twice the patience.
-    """
-    seq, last, clock = first_seq, time.monotonic(), LiveClock()
-    reading, size = None, (0, 0)
-    damage = _Damage(lossy=where.options.get("rtsp_transport") == "udp")
-    for packet in container.demux(video):
-        # When its patience is at an end FFmpeg hands over the picture that it held back: by now an old one.
-        stale = time.monotonic() - last > 0.9 * patience
-        damage.read(packet)
-        _synchronise(clock, packet)
-        try:
-            pictures = packet.decode()
-        except av.error.InvalidDataError:
-            pictures = []
-            damage.found()
-            if reading is not None:  # it has a place in the order, though nobody will see it
-                arrived = time.monotonic()
-                reading = clock.read(None, time.time(), arrived)
-                yield _frame(None, size, seq, seq - first_seq, arrived, arrived, reading, "corrupt")
-                seq += 1
-        for picture in pictures:
-            arrived, size = time.monotonic(), _displayed(picture)
-            reading = clock.read(picture.time, time.time(), arrived)
-            skipped = "corrupt" if damage.spoils(picture) else "stale" if stale else None
-            yield _frame(picture, size, seq, seq - first_seq, arrived, arrived, reading, skipped)
-            seq += 1
-        last = time.monotonic()
-        if damage.since is not None and last - damage.since > 2 * patience:
-            raise CorruptError(
-                f"{where.shown}: no clean picture for {2 * patience:g} s",
-                "packets are lost on the way: try transport = tcp, a cable, or the camera's smaller stream",
-            )
-
-
-class _Damage:
-    """Whether what the decoder shows can be trusted; `since` when not, on the monotonic axis."""
-
-    def __init__(self, *, lossy: bool) -> None:
-        """A `lossy` transport loses packets for good: there a gap in its times is a lost picture."""
-        self.since: float | None = None
-        self._lossy = lossy
-        self._last: int | None = None
-        self._step = math.inf  # the shortest between two packets yet, in the stream's time base
-
-    def found(self) -> None:
-        self.since = self.since or time.monotonic()
-
-    def read(self, packet: "Packet[VideoStream]") -> None:
-        """The next packet, before it is decoded: for a picture that never came the decoder makes one up, unmarked."""
-        step = 0 if packet.pts is None or self._last is None else packet.pts - self._last
-        self._last = packet.pts
-        if step > 0:
-            self._step = min(self._step, step)
-        if packet.is_corrupt or (self._lossy and step > 1.5 * self._step):
-            self.found()
-
-    def spoils(self, picture: VideoFrame) -> bool:
-        """Whether this picture is damaged or made from one that is."""
-        if picture.is_corrupt:
-            self.found()
-        elif picture.key_frame:
-            self.since = None
-        return self.since is not None
-
-
-def _synchronise(clock: LiveClock, packet: "Packet[VideoStream]") -> None:
-    """Tell the clock what the camera says about its own: FFmpeg's "producer reference time", in microseconds."""
-    if packet.pts is None or not packet.has_sidedata("prft"):
-        return
-    (wall,) = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))
-    clock.synchronise(float(packet.pts * packet.time_base), wall / 1e6)
-
-
-def _file_frames(container: InputContainer, video: VideoStream, first_seq: int, clock: FileClock) -> Iterator[Frame]:
-    """Every frame of a file; CorruptError at the end of a damaged one."""
-    damaged, count = 0, 0
-    for packet in container.demux(video):
-        try:
-            pictures = packet.decode()
-        except av.error.InvalidDataError:
-            damaged += 1
-            continue
-        for picture in pictures:
-            at, reading = clock.read(picture.time)
-            skipped = "corrupt" if picture.is_corrupt else None
-            yield _frame(picture, _displayed(picture), first_seq + count, count, at, time.monotonic(), reading, skipped)
-            count += 1
-    if not count:
-        raise CorruptError(f"{container.name}: not one picture can be decoded", "is the file cut off or damaged?")
-    if damaged or _cut_short(container, video, count):
-        raise CorruptError(
-            f"{container.name}: is damaged or cut off: {count} pictures could be decoded of"
-            f" {video.frames or 'an unknown number'}",
-            "all that could be decoded was analysed",
+        raise UnsupportedCodecError(
+            f"{where.shown}: its video codec is not known to this FFmpeg", "set the camera to H.264 or H.265"
         )
-
-
-def _cut_short(container: InputContainer, video: VideoStream, count: int) -> bool:
-    """Whether a file ends before the pictures that its index announces."""
-    return 0 < count < video.frames and container.size < _end_of_index(video)
-
-
-def _end_of_index(video: VideoStream) -> int:
-    """The byte after the last packet that the file's index knows of, 0 where there is no index."""
-    entries = video.index_entries
-    return max((entry.pos + entry.size for entry in entries), default=0)
-
-
-def _file_clock(where: Address, container: InputContainer) -> FileClock:
-    otherwise = Path(where.url).stat().st_mtime if where.kind == "file" else time.time()
-    return FileClock(container.metadata.get("creation_time", ""), otherwise)
-
-
-def _frame(
-    picture: VideoFrame | None,
-    size: tuple[int, int],
-    seq: int,
-    index: int,
-    at: float,
-    arrived: float,
-    reading: Reading,
-    skipped: str | None = None,
-) -> Frame:
-    return Frame(
-        seq=seq,
-        index=index,
-        at=at,
-        captured=reading.captured,
-        arrived=arrived,
-        width=size[0],
-        height=size[1],
-        pixels=no_pixels if picture is None or skipped else partial(_to_bgr, picture),
-        pts=reading.pts,
-        clock=reading.clock,
-        delay=reading.delay,
-        jump=reading.jump,
-        skipped=skipped,
-    )
-
-
-def _displayed(picture: VideoFrame) -> tuple[int, int]:
-    """Width and height as shown, with the rotation that the file or camera asks for."""
-    turned = picture.rotation % 180 != 0
-    return (picture.height, picture.width) if turned else (picture.width, picture.height)
-
-
-def _to_bgr(picture: VideoFrame) -> Pixels:
-    pixels = cast(Pixels, picture.to_ndarray(format="bgr24"))
-    quarter_turns = round(picture.rotation / 90) % 4
-    return np.ascontiguousarray(np.rot90(pixels, quarter_turns)) if quarter_turns else pixels
+    return video

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 _SEND_TIMEOUT = 10.0  # seconds after which a client that does not read is closed
 _BUFFER = 16 << 10  # bytes that may lie in a client's socket: more would be old news by the time it is read
 _POLICY_VIOLATION = 1008
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 @asynccontextmanager
@@ -85,7 +85,7 @@ def origin_allowed(origin: str | None, host: str, allowed: tuple[str, ...]) -> b
         page, here = urlsplit(origin).hostname, urlsplit(f"//{host}").hostname
     except ValueError:
         return False
-    return page is not None and page in (here, *_THIS_MACHINE)
+    return page is not None and page in (here, *THIS_MACHINE)
 
 
 async def _send(connection: ServerConnection, hello: bytes, slots: Slots) -> None:

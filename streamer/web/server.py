@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from streamer.config import ServerSettings
@@ -23,17 +22,29 @@ from streamer.contract import (
     schema,
 )
 from streamer.errors import OutputError, PictureError, StreamerError
+from streamer.fleet import Fleet
 from streamer.flow import Hub
 from streamer.inference.models import Models, Workshop
 from streamer.media.pictures import decode_picture
 from streamer.pipeline import analyse_picture
 from streamer.web.preview import serve_preview
+from streamer.web.streams import StreamHandlers
 from streamer.web.uploads import uploaded_picture
 
 _log = logging.getLogger(__name__)
 _STATIC = Path(__file__).parent / "static"
 _MAX_UPLOAD = 32 << 20  # bytes
-_STATUS = {"empty": 400, "badRequest": 400, "tooLarge": 413, "unsupportedMediaType": 415, "notAPicture": 415}
+_STATUS = {
+    "empty": 400,
+    "badRequest": 400,
+    "badConfig": 400,
+    "source": 400,
+    "forbidden": 403,
+    "unknownStream": 404,
+    "tooLarge": 413,
+    "unsupportedMediaType": 415,
+    "notAPicture": 415,
+}
 _CORS = {
     "Access-Control-Allow-Origin": "*",
     "Access-Control-Allow-Methods": "POST, OPTIONS",
@@ -53,13 +64,20 @@ class FaceServer:
     """The handlers. `info` tells the dashboard where things are, and the `session` of the records."""
 
     def __init__(
-        self, hub: Hub, workshop: Workshop, image_pipeline: str, info: dict[str, Any], origins: tuple[str, ...] = ()
+        self,
+        hub: Hub,
+        workshop: Workshop,
+        image_pipeline: str,
+        info: dict[str, Any],
+        settings: ServerSettings,
+        fleet: Fleet,
     ) -> None:
         self._hub = hub
         self._workshop = workshop
         self._image_pipeline = image_pipeline
         self._info = info
-        self._origins = origins
+        self._origins = settings.origins
+        self._streams = StreamHandlers(hub, fleet, settings)
         self._stills: asyncio.Future[Models] | None = None
 
     def application(self) -> web.Application:
@@ -69,7 +87,7 @@ class FaceServer:
         app.router.add_get("/healthz", self.health)
         app.router.add_get("/schema.json", self.schema)
         app.router.add_get("/api/info", self.about)
-        app.router.add_get("/api/streams", self.streams)
+        self._streams.add_to(app.router)
         app.router.add_get("/api/preview", self.preview)
         app.router.add_get("/", self.page)
         app.router.add_get("/{name:[a-z-]+[.](?:js|css|svg)}", self.page)
@@ -107,14 +125,6 @@ class FaceServer:
 
     async def about(self, _request: web.Request) -> web.Response:
         return _json(self._info)
-
-    async def streams(self, _request: web.Request) -> web.Response:
-        """The newest state and the newest frame record of each stream."""
-        newest: dict[str, dict[str, msgspec.Raw]] = {}
-        for kind, messages in (("status", self._hub.states), ("frame", self._hub.frames)):
-            for name, message in messages.items():
-                newest.setdefault(name, {})[kind] = msgspec.Raw(message.data)
-        return _json({"streams": newest})
 
     async def preview(self, request: web.Request) -> web.WebSocketResponse:
         return await serve_preview(request, self._hub, self._workshop.engine, self._info["session"], self._origins)
@@ -168,7 +178,7 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
     except PictureError as error:
         return _json(ErrorAnswer(error_object(error), []), _STATUS.get(error.code, 422), _CORS)
     except StreamerError as error:
-        return _json(ErrorAnswer(error_object(error), []), 503, _CORS)
+        return _json(ErrorAnswer(error_object(error), []), _STATUS.get(error.code, 503), _CORS)
     except Exception:  # noqa: BLE001  # the client gets an answer, the log the traceback
         _log.exception("%s %s failed", request.method, request.path)
         problem = ErrorObject("internal", "the server failed on this request", "see its log")

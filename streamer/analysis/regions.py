@@ -1,0 +1,48 @@
+"""Which part of the picture counts: a region of interest, and masks over what must not be analysed."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamer.config import WHOLE_PICTURE, Polygon
+from streamer.face import Detections, Floats
+
+Window = tuple[slice, slice]
+
+
+class Regions:
+    """`region` and `masks` are polygons whose points are x, y as shares of the picture's width and height."""
+
+    def __init__(self, region: Polygon, masks: tuple[Polygon, ...]) -> None:
+        self._region = None if region == WHOLE_PICTURE else np.array(region, np.float32)
+        self._masks = [np.array(mask, np.float32) for mask in masks]
+
+    def window(self, width: int, height: int) -> Window:
+        """Rows and columns of a picture, in pixels, that hold the region: no others need be looked at."""
+        if self._region is None:
+            return slice(0, height), slice(0, width)
+        low, high = self._region.min(0) * (width, height), self._region.max(0) * (width, height)
+        left, top = np.floor(low).astype(int).clip(0, (width - 1, height - 1))
+        right, bottom = np.ceil(high).astype(int).clip((left + 1, top + 1), (width, height))
+        return slice(int(top), int(bottom)), slice(int(left), int(right))
+
+    def counted(self, found: Detections, width: int, height: int) -> Detections:
+        """Of what was found in the window of a picture: that with its centre in the region and in no mask, in pixels of
+        the whole picture.
+        """
+        rows, columns = self.window(width, height)
+        corner = np.array([columns.start, rows.start], np.float32)
+        if corner.any():
+            found = Detections(found.boxes + np.tile(corner, 2), found.scores, found.landmarks + corner)
+        if self._region is None and not self._masks:
+            return found
+        centres = (found.boxes[:, :2] + found.boxes[:, 2:]) * np.array([0.5 / width, 0.5 / height], np.float32)
+        keep = np.ones(len(found), bool) if self._region is None else _inside(self._region, centres)
+        for mask in self._masks:
+            keep &= ~_inside(mask, centres)
+        return found[keep]
+
+
+def _inside(polygon: Floats, points: Floats) -> NDArray[np.bool_]:
+    tests = [cv2.pointPolygonTest(polygon, (float(x), float(y)), measureDist=False) >= 0 for x, y in points]
+    return np.array(tests, bool)

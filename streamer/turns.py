@@ -1,0 +1,113 @@
+"""Fair shares of the machine: whose picture is analysed next, and how busy the machine is.
+
+A turn is held from before a picture leaves its mailbox until its faces are described. While a stream waits for one,
+newer pictures replace the one that waits, so that waiting never makes a result old.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+_NEWEST = 0.1  # weight of the newest sample in a running mean
+
+
+class Turns:
+    """At most `width` turns are held at a time, over all shares.
+
+    The next one goes to the waiting share that has used the least time (start-time fair queueing, Goyal et al. 1996):
+    equal streams take turns equally often, and one of costly pictures takes fewer instead of slowing the others.
+    """
+
+    def __init__(self, width: int, now: Callable[[], float] = time.monotonic) -> None:
+        self.width = width
+        self.now = now
+        self._free = width
+        self._served = 0.0  # what the share that was served last had used
+        self._waiting: list[tuple[Share, asyncio.Future[None]]] = []
+
+    @contextmanager
+    def share(self) -> "Iterator[Share]":
+        """One stream's share; turns that it still holds when the block is left are given back."""
+        share = Share(self)
+        try:
+            yield share
+        finally:
+            share.close()
+
+    async def wait(self, share: "Share") -> None:
+        """Until it is this share's turn."""
+        if self._free:
+            self._free -= 1
+            self._charge(share)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((share, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.end()
+            raise
+
+    def end(self) -> None:
+        """A turn is over, and the next one begins."""
+        self._waiting = [(share, turn) for share, turn in self._waiting if not turn.done()]
+        if not self._waiting:
+            self._free += 1
+            return
+        first = min(self._waiting, key=lambda waiting: waiting[0].used)
+        self._waiting.remove(first)
+        self._charge(first[0])
+        first[1].set_result(None)
+
+    def _charge(self, share: "Share") -> None:
+        # Who was idle does not catch up on what it left to others.
+        self._served = max(share.used, self._served)
+        share.used = self._served + share.usual
+
+
+class Share:
+    """One stream's part of the turns.
+
+    `used` is its time so far, as the queue counts it; `usual` how long a turn of its usually lasts, and `waited` how
+    long it usually waits for one: nothing on a machine that is not busy. All in seconds.
+    """
+
+    def __init__(self, turns: Turns) -> None:
+        self.used = 0.0
+        self.usual = 0.0
+        self.waited = 0.0
+        self._turns = turns
+        self._held: deque[tuple[float, float]] = deque()  # when each began, and the time it was charged for
+
+    async def take(self) -> None:
+        """Wait for a turn."""
+        asked = self._turns.now()
+        await self._turns.wait(self)
+        now = self._turns.now()
+        self._held.append((now, self.usual))
+        self.waited += _NEWEST * (now - asked - self.waited)
+
+    def give_back(self) -> None:
+        """The turn that was taken first is over."""
+        began, charged = self._held.popleft()
+        lasted = self._turns.now() - began
+        self.used += lasted - charged
+        self.usual += _NEWEST * (lasted - self.usual)
+        self._turns.end()
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncGenerator[None, None]:
+        """Wait for a turn, and hold it for the block."""
+        await self.take()
+        try:
+            yield
+        finally:
+            self.give_back()
+
+    def close(self) -> None:
+        """Give back all turns that are held."""
+        while self._held:
+            self.give_back()
