@@ -274,7 +274,7 @@ def _read(path: Path, into: type[T]) -> T:
 
 def _beside(base: Path, path: str) -> str:
     """A relative file path as seen from `base`; addresses, device names and numbers stay as they are."""
-    if "://" in path or ":" in path or path.isdigit() or path == "demo":
+    if ":" in path or path.startswith("video=") or path.isdigit() or path == "demo":
         return path
     return os.path.normpath(base / Path(path).expanduser())
 

@@ -33,7 +33,7 @@ def read_video(where: Address, stream: StreamSettings, first_seq: int, put: Put)
 
     Raises SourceError; a live stream that ends raises DisconnectedError.
     """
-    check(where)
+    where = check(where)
     try:
         with _open(where, stream) as container:
             video = _video_stream(container, where)
