@@ -204,7 +204,7 @@ def read_settings(path: Path) -> Settings:
     settings: Settings = _read(path, Settings)
     base = path.resolve().parent
     streams = {
-        name: msgspec.structs.replace(stream, url=_beside(base, stream.url))
+        name: stream if stream.format else msgspec.structs.replace(stream, url=_beside(base, stream.url))
         for name, stream in settings.streams.items()
     }
     log = LogSettings(_beside(base, settings.log.path) if settings.log.path else "")

@@ -52,10 +52,20 @@ def not_mounted(missing: list[str]) -> Finding:
 def compute_devices(hardware: dict[str, str], wanted: str) -> Finding:
     """`hardware` is what each device of OpenVINO is called; `wanted` the setting `device`."""
     seen = ", ".join(f"{name} ({what})" for name, what in hardware.items())
-    if wanted == "AUTO" or any(name == wanted or name.startswith(f"{wanted}.") for name in hardware):
+    if wanted == "AUTO" or _is_there(wanted, hardware):
         return fine("devices", seen)
     fix = 'see the check "GPU", or set device = "CPU"' if wanted.startswith("GPU") else 'set device = "CPU"'
     return problem("devices", f"{seen}; {wanted}, which the settings ask for, is not there: CPU would be used", fix)
+
+
+def device_used(names: Iterable[str], wanted: str) -> str:
+    """The device that the setting `device` comes to, of those that OpenVINO has: its AUTO prefers a GPU."""
+    preferred = "GPU" if wanted == "AUTO" else wanted
+    return preferred if _is_there(preferred, names) else "CPU"
+
+
+def _is_there(device: str, names: Iterable[str]) -> bool:
+    return any(name == device or name.startswith(f"{device}.") for name in names)
 
 
 def precision(device: str, graph: Path | None) -> Finding:

@@ -54,11 +54,9 @@ def _compute(settings: Settings, cards: list[Card], container: bool) -> Iterator
     elif _loads("openvino"):
         from streamer.inference.devices import list_devices
 
-        devices = list_devices()
-        hardware = {device.name: device.hardware for device in devices}
-        finding = accelerators.compute_devices(hardware, settings.device)
-        yield finding
-        device = settings.device if finding.state == "fine" else "CPU"
+        hardware = {device.name: device.hardware for device in list_devices()}
+        yield accelerators.compute_devices(hardware, settings.device)
+        device = accelerators.device_used(hardware, settings.device)
         yield accelerators.precision(device, _smallest_graph(Store(settings.models.folder()), cards))
         if sys.platform == "linux":
             yield accelerators.gpu(hardware, accelerators.read_gpu_facts(container=container))

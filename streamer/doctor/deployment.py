@@ -117,9 +117,10 @@ def port(key: str, host: str, number: int) -> Finding:
     if not number:
         return fine(what, f"a free one is taken ({key} = 0)")
     try:
-        for family, kind, protocol, _name, address in socket.getaddrinfo(host, number, type=socket.SOCK_STREAM):
+        for found in socket.getaddrinfo(host or None, number, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+            family, kind, protocol, _name, address = found
             _listen(family, kind, protocol, address)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         return problem("host", f"{host}: no such address", "set [server] host to one of this machine's addresses")
     except OSError as error:
         return _no_port(what, key, host, number, error)
@@ -127,7 +128,11 @@ def port(key: str, host: str, number: int) -> Finding:
 
 
 def _listen(family: int, kind: int, protocol: int, address: tuple[object, ...]) -> None:
-    with socket.socket(family, kind, protocol) as trial:
+    try:
+        trial = socket.socket(family, kind, protocol)
+    except OSError:  # no IPv6 here: servers do without it, too
+        return
+    with trial:
         if os.name == "posix":  # as servers do, so that connections of one that has ended do not count
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         trial.bind(address)

@@ -63,9 +63,14 @@ def table(findings: list[Finding]) -> Table:
 
 
 def fixes(findings: list[Finding]) -> list[str]:
-    """What to do, a line a finding that is not fine, the problems first; with rich's markup."""
-    wanting = sorted((f for f in findings if f.fix), key=lambda f: f.state != "problem")
-    return [f"[{_STYLES[f.state]}]{escape(f.check)}:[/] {escape(f.fix)}" for f in wanting]
+    """What to do, a line for each thing to do, those for problems first; with rich's markup."""
+    to_do: dict[tuple[State, str], list[str]] = {}
+    for finding in sorted(findings, key=lambda finding: finding.state != "problem"):
+        if finding.fix:
+            to_do.setdefault((finding.state, finding.fix), []).append(finding.check)
+    return [
+        f"[{_STYLES[state]}]{escape(', '.join(checks))}:[/] {escape(fix)}" for (state, fix), checks in to_do.items()
+    ]
 
 
 def _clean(text: str) -> str:

@@ -82,15 +82,17 @@ def _installed(package: str) -> bool:
         return False
 
 
-def cpu(cpuinfo: str, architecture: str, cores: int) -> Finding:
+def cpu(cpuinfo: str, architecture: str, threads: int) -> Finding:
     """`cpuinfo` is the text of /proc/cpuinfo, empty where there is none; `architecture` as platform.machine() says it;
-    `cores` are those of the machine.
+    `threads` are those of the machine.
     """
     fields = dict(re.findall(r"^([^:\n\t]+?)\s*: (.*)$", cpuinfo, re.MULTILINE))
-    name = fields.get("model name") or fields.get("Model") or platform.processor() or architecture
+    name = fields.get("model name") or fields.get("Model") or platform.processor() or "unknown model"
+    cores = set(re.findall(r"^physical id\s*: (\d+)$.*?^core id\s*: (\d+)$", cpuinfo, re.MULTILINE | re.DOTALL))
+    size = f"{_count(len(cores), 'core')}, {_count(threads, 'thread')}" if cores else _count(threads, "thread")
     flags = set(f"{fields.get('flags', '')} {fields.get('Features', '')}".split())
     features = ", ".join(label for flag, label in _FEATURES.items() if flag in flags)
-    seen = f"{name} ({architecture}), {_count(cores, 'thread')}; {features or 'features unknown'}"
+    seen = f"{name} ({architecture}), {size}; {features or 'features unknown'}"
     if flags and "avx2" not in flags and architecture.lower() in ("x86_64", "amd64"):
         return note(
             "CPU",

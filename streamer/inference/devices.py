@@ -32,7 +32,8 @@ def precision(device: str, graph: Path | None = None) -> str:
         compiled = core.compile_model(core.read_model(graph) if graph else _convolution(), device)
         return str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
     except RuntimeError as error:
-        raise DeviceError(f"{device} cannot run a model: {error}", "try device CPU") from error
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise DeviceError(f"{device} cannot run a model: {reason}", "try device CPU") from error
 
 
 def _devices(core: ov.Core) -> Iterator[Device]:

@@ -1,7 +1,6 @@
 """The webcams of this machine: which there are, how they are called, and how to name one as a source."""
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -93,10 +92,10 @@ def _linux_webcam(number: int, described: Path, device: Path, query: Callable[[P
     name, first = _line(described / "name"), _line(described / "index") in ("", "0")
     if not device.exists():
         return Webcam(number, str(device), name, "missing") if first else None
-    if not os.access(device, os.R_OK | os.W_OK):
-        return Webcam(number, str(device), name, "forbidden") if first else None
     try:
         node = query(device)
+    except PermissionError:
+        return Webcam(number, str(device), name, "forbidden") if first else None
     except OSError:  # in use, say: then the number of the node within its camera has to tell
         node = Node(name, captures=first)
     return Webcam(number, str(device), name or node.name, "ready", node.modes) if node.captures else None
