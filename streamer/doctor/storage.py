@@ -42,7 +42,9 @@ def model(card: Card, store: Store, settings: ModelSettings) -> Finding:
     except (ModelError, OSError) as error:
         if isinstance(error, OSError):
             return problem(
-                check, f"{store.weights(card)} cannot be read: {error.strerror}", "mend the rights of the cache"
+                check,
+                f"{store.weights(card)} cannot be read: {error.strerror}",
+                f"sudo chown -R $USER {shlex.quote(str(settings.folder()))}",
             )
         if not card.source.package:
             return problem(check, f"{store.weights(card)} is missing", "install facestreamer again")
