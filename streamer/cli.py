@@ -40,7 +40,7 @@ Config = Annotated[
 Source = Annotated[
     list[str] | None,
     typer.Option(
-        "--source", "-s", help="rtsp:// or http(s):// address, file, webcam (0, /dev/video0), demo. Repeatable."
+        "--source", "-s", help="rtsp:// or http(s):// address, file, webcam (0, webcam:NAME), demo. Repeatable."
     ),
 ]
 PipelineName = Annotated[str | None, typer.Option(help="Name or .toml file of the analysis: realtime, accurate.")]
@@ -55,6 +55,7 @@ Raw = Annotated[bool, typer.Option("--raw", help="Add to each face what its fram
 Duration = Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds.")]
 Device = Annotated[str | None, typer.Option(help="CPU, GPU, NPU or AUTO. [default: CPU]")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what happens.")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Models; all if none is named.")]
 
 
@@ -107,16 +108,10 @@ def run(
     [dim]streamer run --source rtsp://camera.local/stream --log faces.jsonl
     streamer run deployment.toml --no-server[/dim]
     """
-    if config and config.suffix != ".toml":
-        raise ConfigError(f"{config}: is not a .toml file", f"to analyse it, say: streamer run --source {config}")
     options = _Options(pipeline, log, host, http_port, ws_port, no_server, device, raw)
 
     def read() -> Settings:
-        settings: Settings = context.obj
-        if config:
-            settings = read_settings(config, os.environ)
-            if context.obj.models.cache:
-                settings = msgspec.structs.replace(settings, models=context.obj.models)
+        settings = _deployment(context.obj, config)
         streams = dict(settings.streams)
         for url in source or []:
             streams[stream_name(url, set(streams))] = StreamSettings(url)
@@ -190,6 +185,44 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
     out.print("The configuration is fine.")
 
 
+@app.command()
+def doctor(context: typer.Context, config: Config = None, as_json: Json = False) -> None:
+    """Check this machine, and the configuration if one is given, and say what to do about what is not fine.
+
+    Nothing is fetched, and no camera is connected to. Exit code 1 if there is a problem.
+    """
+    from streamer.doctor.checkup import check_up
+    from streamer.doctor.findings import fixes, healthy, report, table
+
+    settings, broken = context.obj, None
+    try:
+        settings = _deployment(context.obj, config)
+    except ConfigError as error:
+        broken = error
+    findings = check_up(settings, config, broken)
+    if as_json:
+        print(report(findings))
+    else:
+        out.print(table(findings))
+        out.print("\n".join(["", *fixes(findings)]) if fixes(findings) else "\nEverything is fine.", soft_wrap=True)
+    sys.exit(FINE if healthy(findings) else FAILED)
+
+
+@app.command()
+def devices(as_json: Json = False) -> None:
+    """List this machine's webcams, and how to name each as a source."""
+    from streamer.doctor.cameras import report, table
+    from streamer.media.devices import list_webcams
+
+    webcams = list_webcams()
+    if as_json:
+        print(report(webcams))
+    elif webcams:
+        out.print(table(webcams))
+    else:
+        out.print("This machine has no webcam that the program can see.")
+
+
 @models_app.command("list")
 def list_models(context: typer.Context) -> None:
     """All models: task, licence, size, and whether they are here."""
@@ -248,6 +281,16 @@ def verify(context: typer.Context, names: Names = None) -> None:
             failed = True
             complain(error)
     sys.exit(FAILED if failed else FINE)
+
+
+def _deployment(common: Settings, config: Path | None) -> Settings:
+    """The settings in the file `config`, with those of the whole command line over them. Raises ConfigError."""
+    if config is None:
+        return common
+    if config.suffix != ".toml":
+        raise ConfigError(f"{config}: is not a .toml file", f"to analyse it, say: streamer run --source {config}")
+    settings = read_settings(config, os.environ)
+    return msgspec.structs.replace(settings, models=common.models) if common.models.cache else settings
 
 
 class _Options(msgspec.Struct, frozen=True):

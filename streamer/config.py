@@ -248,7 +248,7 @@ def read_settings(path: Path, environ: Mapping[str, str]) -> Settings:
         name: with_password(
             msgspec.structs.replace(
                 stream,
-                url=_beside(base, stream.url),
+                url=stream.url if stream.format else _beside(base, stream.url),
                 password_file=stream.password_file and _beside(base, stream.password_file),
             ),
             f"{path}: $.streams.{name}",
@@ -346,7 +346,7 @@ def _read(path: Path, into: type[T]) -> T:
 
 def _beside(base: Path, path: str) -> str:
     """A relative file path as seen from `base`; addresses, device names and numbers stay as they are."""
-    if "://" in path or ":" in path or path.isdigit() or path == "demo":
+    if ":" in path or path.startswith("video=") or path.isdigit() or path == "demo":
         return path
     return os.path.normpath(base / Path(path).expanduser())
 

@@ -13,7 +13,7 @@ from streamer.errors import DeviceError
 from streamer.face import EMOTIONS, Face, Pixels
 from streamer.inference.crops import fill_letterbox, warp
 from streamer.inference.models import Models, Workshop
-from streamer.inference.runtime import Engine, cpu_budget
+from streamer.inference.runtime import Engine
 from streamer.pipeline import analyse_picture
 
 # Where they are on the portrait, found by eye: eyes, nose, corners of the lips.
@@ -154,10 +154,6 @@ def test_a_graph_that_cannot_be_read_is_a_device_error(tmp_path: Path) -> None:
     with pytest.raises(DeviceError, match="CPU cannot run"):
         engine.load(tmp_path / "x.xml")
     engine.close()
-
-
-def test_the_cpu_budget_is_at_least_one() -> None:
-    assert cpu_budget() >= 1
 
 
 def test_models_are_loaded_once(workshop: Workshop) -> None:

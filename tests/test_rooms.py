@@ -20,7 +20,7 @@ ROOMS = (
     ("fleet",),
     ("outputs",),
     ("web",),
-    ("app", "stills"),
+    ("app", "stills", "doctor"),
     ("api", "terminal"),
     ("cli",),
     ("__main__",),

@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import math
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -17,6 +15,7 @@ import openvino as ov
 
 from streamer.errors import DeviceError
 from streamer.face import Floats, Pixels
+from streamer.inference.budget import cpu_budget
 from streamer.turns import Share, Turns
 
 T = TypeVar("T")
@@ -177,17 +176,6 @@ class Engine:
             "INFERENCE_NUM_THREADS": str(self.threads),
             "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES,
         }
-
-
-def cpu_budget() -> int:
-    """How many CPU threads this process may keep busy: its affinity, cut to the quota of its cgroup."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        allowed = math.inf if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        allowed = math.inf
-    return max(1, min(cores, math.ceil(allowed) if allowed < math.inf else cores))
 
 
 def _first_line(error: Exception) -> str:

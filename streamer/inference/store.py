@@ -128,7 +128,7 @@ class Store:
             pip = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             try:
                 while pip.poll() is None:
-                    self._progress(card.name, "fetching", min(_size(scratch), total), total)
+                    self._progress(card.name, "fetching", min(size_of(scratch), total), total)
                     with _no_timeout():
                         pip.wait(0.1)
             finally:
@@ -191,7 +191,7 @@ def _write(path: Path, data: bytes) -> None:
     Path(file.name).replace(path)
 
 
-def _size(folder: Path) -> int:
+def size_of(folder: Path) -> int:
     """Bytes below `folder`, while files in it may come and go."""
     total = 0
     for root, _, names in os.walk(folder):

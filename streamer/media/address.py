@@ -8,6 +8,7 @@ import msgspec
 
 from streamer.config import StreamSettings, address
 from streamer.errors import NotFoundError, NotVideoError, SourceError, redact_address
+from streamer.media.devices import NAMED, find_webcam, list_webcams
 
 Kind = Literal["demo", "webcam", "rtsp", "network", "file"]
 
@@ -38,7 +39,7 @@ def resolve(stream: StreamSettings) -> Address:
         return Address("demo", url, live=True)
     if stream.format:
         return Address("webcam", url, live=True, format=stream.format)
-    if url.isdigit() or url.startswith(("/dev/video", "video=")):
+    if url.isdigit() or url.startswith(("/dev/video", "/dev/v4l/", "video=", NAMED)):
         return _webcam(url)
     if scheme in ("rtsp", "rtsps"):
         # The default probing of the frame rate alone costs most of a second before the first picture.
@@ -56,29 +57,36 @@ def resolve(stream: StreamSettings) -> Address:
     return Address("file", str(Path(url.removeprefix("file://")).expanduser()), live=False)
 
 
-def check(where: Address) -> None:
-    """Look at a file or device before FFmpeg does, whose messages say less. Raises SourceError."""
+def check(where: Address) -> Address:
+    """Look at a file or device before FFmpeg does, whose messages say less. Raises SourceError.
+
+    Answers with the address to open: a webcam that is known by its name may have got another number meanwhile.
+    """
+    if where.kind == "webcam" and where.url.startswith(NAMED):
+        where = msgspec.structs.replace(where, url=find_webcam(where.url.removeprefix(NAMED), list_webcams()).path)
     path = Path(where.url)
     if where.kind == "webcam" and where.format == "v4l2" and not path.exists():
-        raise NotFoundError(f"{path}: no such webcam", "plug it in, or list those there are with: ls /dev/video*")
+        raise NotFoundError(f"{path}: no such webcam", "plug it in, or list those there are with: streamer devices")
     if where.kind != "file":
-        return
+        return where
     if not path.exists():
         raise NotFoundError(f"{path}: no such file", "give a video file, rtsp:// or http(s):// address, webcam or demo")
     if path.is_dir():
         raise NotVideoError(f"{path}: is a folder", "name one video file; each file is a stream of its own")
     if path.is_file() and path.stat().st_size == 0:
         raise NotVideoError(f"{path}: the file is empty (0 bytes)", "was its recording or copy cut off?")
+    return where
 
 
 def _webcam(url: str) -> Address:
-    """A camera by number or by the system's name, through the capture format of this platform."""
+    """A camera by number or by its name, through the capture format of this platform."""
     if sys.platform == "darwin":
-        return Address("webcam", url, True, "avfoundation", {"framerate": "30"})
+        return Address("webcam", url.removeprefix(NAMED), True, "avfoundation", {"framerate": "30"})
     if sys.platform == "win32":
+        url = f"video={url.removeprefix(NAMED)}" if url.startswith(NAMED) else url
         if url.isdigit():
             raise SourceError(
-                f"webcam {url}: Windows names webcams", "use video=NAME, for example video=Integrated Camera"
+                f"webcam {url}: Windows names webcams", "use webcam:NAME; the names are listed by: streamer devices"
             )
         return Address("webcam", url, True, "dshow")
     return Address("webcam", f"/dev/video{url}" if url.isdigit() else url, True, "v4l2")

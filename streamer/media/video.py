@@ -41,8 +41,7 @@ def read_video(opening: Opening, put: Put) -> None:
 
     Raises SourceError; a live stream that ends raises DisconnectedError.
     """
-    where, stream = opening.where, opening.stream
-    check(where)
+    where, stream = check(opening.where), opening.stream
     try:
         with _open(where, stream) as container:
             video = _video_stream(container, where)
