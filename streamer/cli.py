@@ -1,16 +1,18 @@
 """The command line. Heavy modules are imported where a command needs them, so that `--help` is quick."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 import typer
+from rich.markup import escape
 
 from streamer import __version__
 from streamer.config import ModelSettings, Settings, StreamSettings, read_pipeline, read_settings, stream_name
 from streamer.errors import ConfigError, StreamerError, redact_address
-from streamer.terminal import Reporter, complain, configure_logging, interruptible, out
+from streamer.terminal import Reporter, complain, configure_logging, err, interruptible, out
 
 FINE, FAILED, USAGE = 0, 1, 2
 S = TypeVar("S", bound=msgspec.Struct)
@@ -182,6 +184,64 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
     out.print(f"page: http://{server.host}:{server.http_port}/; websocket: ws://{server.host}:{server.ws_port}/")
     out.print(f"log: {settings.log.path or 'none'}", markup=False, soft_wrap=True)
     out.print("The configuration is fine.")
+
+
+@app.command()
+def probe(
+    context: typer.Context,
+    source: Annotated[str, typer.Argument(help="rtsp:// or http(s):// address, webcam (0, /dev/video0), file.")],
+    seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long to look.")] = 8.0,
+    user: Annotated[str, typer.Option(help="User of the camera.")] = "",
+    password_env: Annotated[str, typer.Option(metavar="VAR", help="Environment variable with the password.")] = "",
+    password_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File that holds nothing but the password.")
+    ] = None,
+    transport: Annotated[str, typer.Option(help="Of RTSP: tcp or udp.")] = "tcp",
+    as_json: Annotated[bool, typer.Option("--json", help="The report, or the error, as one line of JSON.")] = False,
+) -> None:
+    """Look at one source and say what it is like, what to improve, and how to configure it.
+
+    Nothing but SOURCE is opened, nothing is changed. Ctrl-C ends it early, with what was seen so far.
+
+    [dim]streamer probe rtsp://camera.local/stream1 --user viewer --password-env CAMERA_PASSWORD[/dim]
+    """
+    password = _password(password_env, password_file)
+    if password and not user:
+        raise ConfigError("a password without a user", "name the user with --user")
+    stream = _replace(StreamSettings(source, user, password), transport=transport)
+    from streamer.contract import encode, error_object
+    from streamer.datasheet import print_datasheet
+    from streamer.inference.runtime import cpu_budget
+    from streamer.media.probe import probe as look
+
+    try:
+        with err.status(f"Looking at {escape(redact_address(source))} for {seconds:g} s"):
+            report = look(stream, seconds, cpu_budget())
+    except StreamerError as error:
+        if not as_json:
+            raise
+        out.print(encode({"error": error_object(error)}).decode(), markup=False, soft_wrap=True)
+        sys.exit(FAILED)
+    if as_json:
+        out.print(encode(report).decode(), markup=False, soft_wrap=True)
+    else:
+        print_datasheet(report, out)
+
+
+def _password(variable: str, file: Path | None) -> str:
+    """From the one place that is named. Raises ConfigError where there is none."""
+    if variable and file:
+        raise ConfigError("--password-env and --password-file exclude each other", "name one of them")
+    if variable:
+        if not os.environ.get(variable):
+            raise ConfigError(f"the environment variable {variable} is not set", "export it, with the password")
+        return os.environ[variable]
+    if file is None:
+        return ""
+    try:
+        return file.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: the password cannot be read: {error}") from None
 
 
 @models_app.command("list")

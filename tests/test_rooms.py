@@ -19,7 +19,7 @@ ROOMS = (
     ("pipeline",),
     ("outputs",),
     ("web",),
-    ("app", "stills"),
+    ("app", "stills", "datasheet"),
     ("api", "terminal"),
     ("cli",),
     ("__main__",),

@@ -35,8 +35,8 @@ def read_video(where: Address, stream: StreamSettings, first_seq: int, put: Put)
     """
     check(where)
     try:
-        with _open(where, stream) as container:
-            video = _video_stream(container, where)
+        with open_container(where, stream) as container:
+            video = video_stream(container, where)
             live = where.live if where.live is not None else container.duration is None
             # One frame at a time for the least delay; several at once where only throughput counts.
             video.thread_type = "SLICE" if live else "FRAME"
@@ -53,7 +53,8 @@ def read_video(where: Address, stream: StreamSettings, first_seq: int, put: Put)
         raise DisconnectedError(f"{where.shown}: the stream ended", "the camera or server closed it")
 
 
-def _open(where: Address, stream: StreamSettings) -> InputContainer:
+def open_container(where: Address, stream: StreamSettings) -> InputContainer:
+    """The source, opened within the stream's time-outs. Raises SourceError, FFmpegError or OSError: see `typed`."""
     local = where.kind in ("file", "webcam")
     # FFmpeg notices that reading takes too long only at the second half of the time allowed.
     timeout = None if local else (stream.open_timeout, stream.stall / 2)
@@ -71,7 +72,8 @@ def _open(where: Address, stream: StreamSettings) -> InputContainer:
         ) from error
 
 
-def _video_stream(container: InputContainer, where: Address) -> VideoStream:
+def video_stream(container: InputContainer, where: Address) -> VideoStream:
+    """The first video in `container`. Raises NotVideoError where there is none that can be decoded."""
     if container.format.name in _NOT_VIDEO or not container.streams.video:
         raise NotVideoError(f"{where.shown}: holds no video", "is it the right file or stream?")
     video = container.streams.video[0]
@@ -154,11 +156,20 @@ class _Damage:
 
 
 def _synchronise(clock: LiveClock, packet: "Packet[VideoStream]") -> None:
-    """Tell the clock what the camera says about its own: FFmpeg's "producer reference time", in microseconds."""
-    if packet.pts is None or not packet.has_sidedata("prft"):
-        return
+    wall = camera_time(packet)
+    if wall is not None and packet.pts is not None:
+        clock.synchronise(float(packet.pts * packet.time_base), wall)
+
+
+def camera_time(packet: "Packet[VideoStream]") -> float | None:
+    """When the packet's picture was captured by the camera's own word, in seconds since 1970 UTC; None if it has none.
+
+    FFmpeg gives it as "producer reference time", in microseconds.
+    """
+    if not packet.has_sidedata("prft"):
+        return None
     (wall,) = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))
-    clock.synchronise(float(packet.pts * packet.time_base), wall / 1e6)
+    return float(wall) / 1e6
 
 
 def _file_frames(container: InputContainer, video: VideoStream, first_seq: int, clock: FileClock) -> Iterator[Frame]:
@@ -187,10 +198,10 @@ def _file_frames(container: InputContainer, video: VideoStream, first_seq: int, 
 
 def _cut_short(container: InputContainer, video: VideoStream, count: int) -> bool:
     """Whether a file ends before the pictures that its index announces."""
-    return 0 < count < video.frames and container.size < _end_of_index(video)
+    return 0 < count < video.frames and container.size < end_of_index(video)
 
 
-def _end_of_index(video: VideoStream) -> int:
+def end_of_index(video: VideoStream) -> int:
     """The byte after the last packet that the file's index knows of, 0 where there is no index."""
     entries = video.index_entries
     return max((entry.pos + entry.size for entry in entries), default=0)
