@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from rich.console import Console
 from rich.markup import escape
 
+from streamer.media.advice import ahead, duration
 from streamer.media.report import Report
 
 _NAMES = {
@@ -28,7 +29,7 @@ def print_datasheet(report: Report, out: Console) -> None:
         out.print(f"[yellow]![/] {escape(advice.message)}\n  [dim]->[/] {escape(advice.fix)}", soft_wrap=True)
     for line in _smaller(report):
         out.print(line, soft_wrap=True)
-    if not report.warnings:
+    if not report.warnings and report.sub_stream is None:
         out.print("[green]Nothing to complain about.[/]")
     out.print("\n[dim]# for your configuration:[/]")
     out.print(report.snippet, markup=False, soft_wrap=True, end="")
@@ -36,10 +37,8 @@ def print_datasheet(report: Report, out: Console) -> None:
 
 def _facts(report: Report) -> Iterator[tuple[str, str]]:
     opening, over = report.opening, f" over {report.transport}" if report.transport else ""
-    yield (
-        "opened",
-        f"{report.kind}{over} in {opening.open_ms:.0f} ms, first picture after {opening.first_picture_ms:.0f} ms",
-    )
+    first = f"first picture after {opening.first_picture_ms:.0f} ms"
+    yield "opened", f"in {opening.open_ms:.0f} ms, {first} ({report.kind}{over})"
     yield "video", ", ".join(_video(report))
     yield "rate", _rate(report)
     yield "key frames", _key_frames(report)
@@ -63,15 +62,10 @@ def _video(report: Report) -> Iterator[str]:
 
 def _rate(report: Report) -> str:
     rate = report.rate
-    measured = [
-        f"{value:.1f} {what}"
-        for value, what in ((rate.fps, "by timestamps"), (rate.arrival_fps, "by arrival"))
-        if value
-    ]
-    declared = f" ({rate.declared_fps:g} announced)" if rate.declared_fps else ""
-    fps = f"{', '.join(measured) or 'unknown'} fps{declared}"
-    bits = f", {rate.bit_rate / 1e6:.2f} Mbit/s" if rate.bit_rate else ""
-    return fps + (", variable" if rate.variable else "") + bits
+    figures = ((rate.arrival_fps, "arrive"), (rate.fps, "by timestamps"), (rate.declared_fps, "announced"))
+    fps = ", ".join(f"{value:.4g} {what}" for value, what in figures if value)
+    bits = f"; {rate.bit_rate / 1e6:.2f} Mbit/s" if rate.bit_rate else ""
+    return (f"fps: {fps}" if fps else "unknown") + (", variable" if rate.variable else "") + bits
 
 
 def _key_frames(report: Report) -> str:
@@ -81,8 +75,9 @@ def _key_frames(report: Report) -> str:
     elif keys.pictures is not None:
         every = f"every {keys.pictures} pictures" + (f" ({keys.seconds:.1f} s)" if keys.seconds else "")
     else:
-        every = f"none for {keys.at_least_seconds or 0:.1f} s after the first" if keys.seen else "none"
-    held = f", the decoder holds {video.held_back} pictures back" if video.held_back else ""
+        every = f"only one in {keys.at_least_seconds or 0:.1f} s" if keys.seen else "none"
+    pictures = "a picture" if video.held_back == 1 else f"{video.held_back} pictures"
+    held = f", the decoder holds {pictures} back" if video.held_back and report.live else ""
     return f"{every}, {'with' if video.b_frames else 'no'} B-frames{held}"
 
 
@@ -96,14 +91,14 @@ def _clock(report: Report) -> str:
     if -2000 < off <= 0:
         agrees = f"agrees with this machine's (the quickest picture took {-off:.0f} ms)"
     else:
-        agrees = f"{abs(off) / 1000:.1f} s {'ahead of' if off > 0 else 'behind'} this machine's"
+        agrees = f"{duration(off / 1000)} {ahead(off)} this machine's"
     return f"the camera's own (RTCP), {agrees}, steady within {clock.unsteady_ms or 0:.0f} ms"
 
 
 def _timing(report: Report) -> Iterator[str]:
     timing = report.timing
     if timing.jitter_ms is not None:
-        yield f"arrival even within {timing.jitter_ms:.0f} ms (worst {timing.worst_ms or 0:.0f} ms)"
+        yield f"arrival jitter {timing.jitter_ms:.0f} ms (worst {timing.worst_ms or 0:.0f} ms)"
     if not timing.timestamps:
         yield "no timestamps"
     elif timing.missing or timing.backward:
@@ -124,10 +119,9 @@ def _loss(report: Report) -> Iterator[str]:
     if loss.undecodable:
         yield f"{loss.undecodable} pictures undecodable"
     if loss.corrupt:
-        yield f"{loss.corrupt} damaged"
+        yield f"{loss.corrupt} of {loss.pictures} pictures damaged"
     if loss.gaps:
         yield f"{loss.gaps} holes in time (about {loss.lost_pictures} pictures)"
-    yield f"{loss.pictures} pictures shown"
 
 
 def _cost(report: Report) -> str:

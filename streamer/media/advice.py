@@ -95,7 +95,7 @@ def _of_key_frames(report: Report) -> Iterator[Advice]:
             "reordered",
             f"the decoder has to hold pictures back{delay}"
             + (", because the camera sends B-frames" if report.video.b_frames else ""),
-            "switch B-frames off in the camera, or choose the profile Baseline or Main",
+            "switch B-frames off in the camera, or choose the profile Baseline",
         )
 
 
@@ -105,17 +105,17 @@ def _of_clock(report: Report) -> Iterator[Advice]:
     if clock.unset:
         yield Advice(
             "clockUnset",
-            f"the camera's clock was never set: it is {_duration(off)} {_ahead(off)}, and not used",
+            f"the camera's clock was never set: it is {duration(off)} {ahead(off)} this machine's, and not used",
             "give the camera a time server (NTP)",
         )
     elif clock.clock == "camera" and abs(off) > _CLOCK_OFF:
         yield Advice(
             "clockWrong",
-            f"the camera's clock is {_duration(off)} {_ahead(off)} this machine's: capture times will be, too",
+            f"the camera's clock is {duration(off)} {ahead(off)} this machine's: capture times will be, too",
             "give the camera and this machine a time server (NTP)",
         )
     if clock.jumps or (clock.unsteady_ms or 0.0) > _UNSTEADY * 1000:
-        by = f" by {_duration((clock.unsteady_ms or 0.0) / 1000)}" if clock.unsteady_ms else ""
+        by = f" by {duration((clock.unsteady_ms or 0.0) / 1000)}" if clock.unsteady_ms else ""
         yield Advice("clockJumped", f"a clock was set meanwhile{by}", "if it goes on, check its time server (NTP)")
     if timing.missing or timing.backward:
         yield Advice(
@@ -200,7 +200,7 @@ def sub_stream(where: Address, report: Report) -> SubStream | None:
         return None
     long, short = sorted((report.video.width, report.video.height), reverse=True)
     if long > _ENOUGH[0] or short > _ENOUGH[1]:
-        reason = f"{report.video.width}x{report.video.height} is more than faces need"
+        reason = f"{report.video.width}x{report.video.height} is more than most scenes need"
     elif (report.cost.core_share or 0.0) > _DEAR:
         reason = f"decoding takes {report.cost.core_share or 0:.0%} of a core"
     else:
@@ -260,12 +260,14 @@ def _count(n: int, word: str) -> str:
     return f"{n} {word}{'' if n == 1 else 's'}"
 
 
-def _ahead(seconds: float) -> str:
+def ahead(seconds: float) -> str:
+    """Whether a clock so far ahead of another is."""
     return "ahead of" if seconds > 0 else "behind"
 
 
-def _duration(seconds: float) -> str:
-    for unit, name in ((86_400, "days"), (3_600, "hours"), (60, "minutes")):
+def duration(seconds: float) -> str:
+    """In a unit that fits, without its sign."""
+    for unit, name in ((365.25 * 86_400, "years"), (86_400, "days"), (3_600, "hours"), (60, "minutes")):
         if abs(seconds) >= 2 * unit:
             return f"{abs(seconds) / unit:.1f} {name}"
     return f"{abs(seconds):.2g} s"

@@ -1,6 +1,6 @@
 """Figures of a source from what was seen of it: functions of plain values, nothing is read here."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from statistics import median
 
@@ -36,9 +36,10 @@ class Figures:
         self._steps = [later - earlier for earlier, later in pairwise(known)]
         forward = [step for step in self._steps if step > 0]
         self._step = median(forward) if forward else None
+        self._patience = max(_STALL, _SLOW * (self._step or 0.0))
         self._span = max(known) - min(known) if known else 0.0
-        settled = _settled([arrival.at for arrival in self._arrivals], self._step) if seen.opened.live else 0
-        self._settled = self._arrivals[settled:]
+        self._first = _settled([arrival.at for arrival in self._arrivals], self._step) if seen.opened.live else 0
+        self._settled = [arrival for arrival in self._arrivals[self._first :] if not arrival.late]
 
     def opening(self) -> Opening:
         first = next(arrival for arrival in self._arrivals if arrival.pictures)
@@ -62,9 +63,9 @@ class Figures:
     def rate(self) -> Rate:
         forward = [step for step in self._steps if step > 0]
         fps = len(forward) / sum(forward) if forward else None
-        return Rate(
-            self._variable(), _fps(self._opened.declared_fps), _fps(fps), _fps(self._arrival_fps()), self._bits()
-        )
+        arriving = self._flow(lambda arrival: len(arrival.pictures))
+        declared = _fps(self._opened.declared_fps)
+        return Rate(self._variable(), declared, _fps(fps), _fps(arriving), self._bit_rate())
 
     def key_frames(self) -> KeyFrames:
         at = [n for n, picture in enumerate(self._pictures) if picture.key]
@@ -81,13 +82,13 @@ class Figures:
         times = [p.pts for p in self._pictures[1 if self._opened.live else 0 :]]
         missing = sum(time is None for time in times)
         backward = sum(step <= 0 for step in self._steps)
-        pauses, limit = self._pauses(), max(_STALL, _SLOW * (self._step or 0.0))
+        pauses = self._pauses()
         jitter, worst = self._jitter()
         return Timing(
             self._opened.timed and self._step is not None,
             missing,
             backward,
-            sum(pause > limit for pause in pauses),
+            sum(pause > self._patience for pause in pauses),
             jitter,
             worst,
             _ms(max(pauses)) if pauses else None,
@@ -147,17 +148,18 @@ class Figures:
         odd = sum(ratio < 0.7 or abs(ratio - round(ratio)) > 0.3 for ratio in ratios)
         return odd > 0.1 * len(ratios)
 
-    def _arrival_fps(self) -> float | None:
-        came = [arrival.at for arrival in self._settled for _ in arrival.pictures]
-        if not self._opened.live or len(came) < 2 or came[-1] <= came[0]:
-            return None
-        return (len(came) - 1) / (came[-1] - came[0])
+    def _bit_rate(self) -> float | None:
+        if self._opened.live:
+            bits = self._flow(lambda arrival: 8 * arrival.size)
+        else:
+            bits = 8 * sum(arrival.size for arrival in self._arrivals) / self._span if self._span else None
+        return None if bits is None else round(bits)
 
-    def _bits(self) -> float | None:
-        """Bits a second, over the time between the first and the last packet."""
-        size = sum(arrival.size for arrival in self._settled[:-1])
-        span = self._settled[-1].at - self._settled[0].at if self._opened.live else self._span
-        return round(8 * size / span) if span > 0 else None
+    def _flow(self, count: Callable[[Arrival], int]) -> float | None:
+        """How many a second came of what is counted, while they came; None of a file."""
+        pairs = [(b.at - a.at, count(b)) for a, b in pairwise(self._settled) if b.at - a.at <= self._patience]
+        seconds = sum(gap for gap, _ in pairs)
+        return sum(n for _, n in pairs) / seconds if self._opened.live and seconds > 0 else None
 
     def _pauses(self) -> list[float]:
         """Seconds between pictures as they came, and since the last one."""
@@ -171,14 +173,14 @@ class Figures:
         if not self._opened.live or self._step is None:
             return None, None
         times, late = iter(self._times), []
-        skipped = len(self._arrivals) - len(self._settled)
         for n, arrival in enumerate(self._arrivals):
-            late += [arrival.at - t for _ in arrival.pictures if (t := next(times)) is not None and n >= skipped]
+            off = [arrival.at - t for _ in arrival.pictures if (t := next(times)) is not None]
+            late += [] if n < self._first or arrival.late else off
         if len(late) < 2:
             return None, None
         usual = median(late)
-        off = sorted(abs(one - usual) for one in late)
-        return _ms(off[int(0.95 * (len(off) - 1))]), _ms(off[-1])
+        deviations = sorted(abs(one - usual) for one in late)
+        return _ms(deviations[int(0.95 * (len(deviations) - 1))]), _ms(deviations[-1])
 
 
 def _unwrapped(times: Sequence[float | None]) -> list[float | None]:
@@ -195,9 +197,10 @@ def _settled(came: Sequence[float], step: float | None) -> int:
 
 def _held_back(arrivals: Sequence[Arrival]) -> int:
     """How many pictures the decoder was behind when it was least so; later damage only adds to it."""
+    arrivals = [a for a in arrivals if a.size]  # at its end the decoder gives all it has
     behind = accumulate(not a.undecodable for a in arrivals)
     shown = accumulate(len(a.pictures) for a in arrivals)
-    return max(min(b - s for b, s in zip(behind, shown, strict=True) if s), 0)
+    return max(min((b - s for b, s in zip(behind, shown, strict=True) if s), default=0), 0)
 
 
 def _unsteady(told: Sequence[Arrival]) -> float:

@@ -1,9 +1,11 @@
 """Looking at one source for some seconds: reads it as `run` would, and notes everything that can be seen."""
 
+import math
 import re
 import threading
 import time
-from fractions import Fraction
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import av
 import av.logging
@@ -20,7 +22,7 @@ from streamer.media.advice import snippet, sub_stream, warnings
 from streamer.media.assess import Figures
 from streamer.media.faults import typed
 from streamer.media.report import Arrival, Ending, Opened, Report, Seen, Shown
-from streamer.media.video import camera_time, end_of_index, open_container, video_stream
+from streamer.media.video import camera_time, displayed, end_of_index, open_container, video_stream
 
 _FAREWELL = 0.3  # seconds that the reader gets to close the source once time is up
 _MISSED = re.compile(r"RTP: missed (\d+) packets")
@@ -87,6 +89,7 @@ class _Watch:
         self._where, self._stream, self._seconds = where, stream, seconds
         self._opened: Opened | None = None
         self._arrivals: list[Arrival] = []
+        self._live, self._patience = True, math.inf  # seconds until FFmpeg hands over what it held back
         self._size, self._rotation = (0, 0), 0
         self._error: SourceError | None = None  # counts only where no picture came before it
         self._defect: SourceError | None = None
@@ -144,15 +147,17 @@ class _Watch:
         self._done.set()
 
     def _read(self) -> None:
-        av.logging.set_level(av.logging.WARNING)  # only its log tells how many packets FFmpeg missed
         with (
-            av.logging.Capture(local=True) as self._log,
+            _ffmpeg_log() as self._log,
             open_container(self._where, self._stream) as container,
         ):
             video = video_stream(container, self._where)
             video.codec_context.thread_count = 1  # so that this thread's CPU time is all that decoding takes
             until = time.monotonic() + self._seconds
             self._opened = opened = _opened(self._where, container, video, time.monotonic() - self._began)
+            self._live = opened.live
+            if self._live and self._where.kind != "webcam":
+                self._patience = self._stream.stall / 2
             self._ready.set()
             for packet in container.demux(video):
                 self._note(packet)
@@ -169,20 +174,39 @@ class _Watch:
         except av.error.InvalidDataError:
             undecodable = True
         cpu = time.thread_time() - cpu
+        if not packet.size and (self._live or not pictures):
+            return  # the end: the decoder gives all that it held back, at a time that means nothing
         if pictures:
             self._rotation = -pictures[-1].rotation % 360
-            size = pictures[-1].width, pictures[-1].height
-            self._size = size[::-1] if self._rotation % 180 else size
-        pts = _seconds(packet.pts, packet.time_base)
-        camera = camera_time(packet)
-        shown = tuple(_shown(picture) for picture in pictures)
-        if packet.size or shown:  # the last one of a file is empty: it only makes the decoder give all it has
-            self._arrivals.append(
-                Arrival(
-                    at, wall, packet.size, pts, packet.is_keyframe, packet.is_corrupt, camera, cpu, undecodable, shown
-                )
+            self._size = displayed(pictures[-1])
+        self._arrivals.append(
+            Arrival(
+                at=at,
+                wall=wall,
+                size=packet.size,
+                pts=None if packet.pts is None else float(packet.pts * packet.time_base),
+                key=packet.is_keyframe,
+                corrupt=packet.is_corrupt,
+                camera=camera_time(packet),
+                late=bool(self._arrivals) and at - self._arrivals[-1].at > 0.9 * self._patience,
+                cpu=cpu,
+                undecodable=undecodable,
+                pictures=tuple(_shown(picture) for picture in pictures),
             )
-        self.shown = self.shown or bool(shown)
+        )
+        self.shown = self.shown or bool(pictures)
+
+
+@contextmanager
+def _ffmpeg_log() -> Iterator[list[tuple[int, str, str]]]:
+    """FFmpeg's warnings in this thread, as (level, part, line): nothing else tells how many packets it missed."""
+    before = av.logging.get_level()
+    av.logging.set_level(av.logging.WARNING)
+    try:
+        with av.logging.Capture(local=True) as lines:
+            yield lines
+    finally:
+        av.logging.set_level(before)
 
 
 def _opened(where: Address, container: InputContainer, video: VideoStream, took: float) -> Opened:
@@ -207,7 +231,3 @@ def _opened(where: Address, container: InputContainer, video: VideoStream, took:
 def _shown(picture: VideoFrame) -> Shown:
     b = picture.pict_type == PictureType.B
     return Shown(picture.time, picture.key_frame, b, picture.is_corrupt, picture.interlaced_frame)
-
-
-def _seconds(pts: int | None, base: Fraction) -> float | None:
-    return None if pts is None else float(pts * base)

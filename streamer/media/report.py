@@ -27,7 +27,8 @@ class Arrival(msgspec.Struct, frozen=True):
     """One packet and what the decoder made of it.
 
     It came at `at` (monotonic seconds), when this machine's clock showed `wall`; the camera's own clock showed `camera`
-    when it was captured (both seconds since 1970 UTC). `cpu` is how many seconds of one thread decoding took.
+    when it was captured (both seconds since 1970 UTC). `late`: FFmpeg had held it back, until its patience ended. `cpu` is
+    how many seconds of one thread decoding took.
     """
 
     at: float
@@ -37,6 +38,7 @@ class Arrival(msgspec.Struct, frozen=True):
     key: bool = False
     corrupt: bool = False
     camera: float | None = None
+    late: bool = False
     cpu: float = 0.0
     undecodable: bool = False
     pictures: tuple[Shown, ...] = ()

@@ -111,7 +111,7 @@ def _live_frames(
                 yield _frame(None, size, seq, seq - first_seq, arrived, arrived, reading, "corrupt")
                 seq += 1
         for picture in pictures:
-            arrived, size = time.monotonic(), _displayed(picture)
+            arrived, size = time.monotonic(), displayed(picture)
             reading = clock.read(picture.time, time.time(), arrived)
             skipped = "corrupt" if damage.spoils(picture) else "stale" if stale else None
             yield _frame(picture, size, seq, seq - first_seq, arrived, arrived, reading, skipped)
@@ -184,7 +184,7 @@ def _file_frames(container: InputContainer, video: VideoStream, first_seq: int, 
         for picture in pictures:
             at, reading = clock.read(picture.time)
             skipped = "corrupt" if picture.is_corrupt else None
-            yield _frame(picture, _displayed(picture), first_seq + count, count, at, time.monotonic(), reading, skipped)
+            yield _frame(picture, displayed(picture), first_seq + count, count, at, time.monotonic(), reading, skipped)
             count += 1
     if not count:
         raise CorruptError(f"{container.name}: not one picture can be decoded", "is the file cut off or damaged?")
@@ -239,7 +239,7 @@ def _frame(
     )
 
 
-def _displayed(picture: VideoFrame) -> tuple[int, int]:
+def displayed(picture: VideoFrame) -> tuple[int, int]:
     """Width and height as shown, with the rotation that the file or camera asks for."""
     turned = picture.rotation % 180 != 0
     return (picture.height, picture.width) if turned else (picture.width, picture.height)
