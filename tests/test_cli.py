@@ -23,11 +23,11 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("run", "demo", "image", "check", "models"):
+    for command in ("run", "demo", "image", "probe", "check", "models"):
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("command", ["run", "demo", "image", "check", "models", "models pull"])
+@pytest.mark.parametrize("command", ["run", "demo", "image", "probe", "check", "models", "models pull"])
 def test_every_command_explains_itself(streamer: Streamer, command: str) -> None:
     done = streamer(*command.split(), "--help")
     assert done.returncode == 0

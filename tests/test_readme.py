@@ -52,7 +52,7 @@ def test_the_two_commands_are_there() -> None:
 
 
 def test_every_option_that_is_named_exists(streamer: Streamer) -> None:
-    shown = "".join(streamer(*c.split(), "--help").stdout for c in ("", "run", "image", "models pull"))
+    shown = "".join(streamer(*c.split(), "--help").stdout for c in ("", "run", "image", "probe", "models pull"))
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(re.findall(r"streamer [^\n`]*", README)))):
         assert option in shown
 

@@ -27,8 +27,8 @@ class Arrival(msgspec.Struct, frozen=True):
     """One packet and what the decoder made of it.
 
     It came at `at` (monotonic seconds), when this machine's clock showed `wall`; the camera's own clock showed `camera`
-    when it was captured (both seconds since 1970 UTC). `late`: FFmpeg had held it back, until its patience ended. `cpu` is
-    how many seconds of one thread decoding took.
+    when it was captured (both seconds since 1970 UTC). `late`: FFmpeg had held it back, until its patience ended. `cpu`
+    is how many seconds of one thread decoding took.
     """
 
     at: float
