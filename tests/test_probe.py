@@ -122,6 +122,16 @@ def test_a_camera_that_shows_nothing_is_given_up_in_time(camera: RtspProcess, fa
     assert time.monotonic() - start < 2.5
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_source_that_blocks_for_ever_is_left_behind(tmp_path: Path) -> None:
+    pipe, start = tmp_path / "pipe", time.monotonic()
+    os.mkfifo(pipe)
+    with pytest.raises(SourceTimeoutError):
+        probe(StreamSettings(str(pipe), open_timeout=0.5), seconds=0.5)
+    assert time.monotonic() - start < 4
+    os.close(os.open(pipe, os.O_WRONLY))  # lets its thread go
+
+
 @pytest.mark.parametrize(
     ("url", "kind"),
     [

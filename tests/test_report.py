@@ -76,6 +76,7 @@ def test_a_good_camera_has_its_figures_and_no_advice() -> None:
         ([shown(n, pts=None if n % 10 == 5 else n * STEP) for n in range(100)], "timestamps"),
         ([shown(n, pts=(n - 5 if n % 10 == 5 else n) * STEP) for n in range(100)], "timestamps"),
         ([shown(n, pts=n * STEP + 0.018 * (n % 2)) for n in range(100)], "variableFps"),
+        ([shown(n, pts=n * STEP + 0.018 * (n // 5)) for n in range(100)], "variableFps"),
         ([shown(n, corrupt=n % 20 == 9) for n in range(100)], "loss"),
         ([arrival(n, undecodable=n == 50, pictures=() if n == 50 else arrival(n).pictures) for n in range(99)], "loss"),
         ([arrival(n) for n in range(100) if n not in (30, 31, 60)], "gaps"),
@@ -122,6 +123,13 @@ def test_pictures_that_the_decoder_holds_back_are_counted() -> None:
     assert found.video.held_back == 2
     assert not found.video.b_frames
     assert "80 ms" in next(advice for advice in found.warnings if advice.code == "reordered").message
+
+
+def test_the_cameras_clock_is_judged_by_the_picture_that_came_quickest() -> None:
+    held_up = [arrival(n, wall=NOW + n * STEP + (0 if n == 40 else 3)) for n in range(100)]
+    found = report(held_up)
+    assert found.clock.offset_ms == -100
+    assert "clockWrong" not in codes(found)
 
 
 def test_a_camera_without_a_clock_is_no_fault() -> None:

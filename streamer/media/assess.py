@@ -70,7 +70,8 @@ class Figures:
     def key_frames(self) -> KeyFrames:
         at = [n for n, picture in enumerate(self._pictures) if picture.key]
         intervals = [later - earlier for earlier, later in pairwise(at)]
-        fps = self.rate().best
+        rate = self.rate()
+        fps = rate.fps or rate.best
         if not intervals:
             rest = len(self._pictures) - (at[0] if at else 0)
             return KeyFrames(len(at), at_least_seconds=round(rest / fps, 1) if fps else None)
