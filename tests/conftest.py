@@ -3,20 +3,25 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import pytest
 
-from streamer.config import ModelSettings, Settings
-from streamer.face import Pixels
+from streamer.config import ModelSettings, Settings, StreamSettings
+from streamer.face import Frame, Pixels
 from streamer.inference.models import Models, Workshop
+from streamer.media.budget import DecodingBudget
 from streamer.media.demo import FPS, HEIGHT, WIDTH, paint_scene, take_picture
+from streamer.media.opening import Host
 from streamer.media.pictures import read_picture
+from streamer.media.source import StateChange, Tally, keep_open
+from streamer.turns import Share, Turns
 
 CLIP_FRAMES = 75
+Source = AsyncGenerator[Frame | StateChange, None]
 
 
 def unavailable(reason: str) -> None:
@@ -24,6 +29,15 @@ def unavailable(reason: str) -> None:
     if os.environ.get("CI"):
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def host(portrait: Path | None = None) -> Host:
+    return Host(2, DecodingBudget(2), portrait)
+
+
+def opened(stream: StreamSettings, on: Host | None = None, tally: Tally | None = None) -> Source:
+    """A source on a machine that is never busy."""
+    return keep_open(stream, Share(Turns(1_000_000)), on or host(), tally or Tally())
 
 
 @pytest.fixture(scope="session")

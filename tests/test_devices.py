@@ -23,8 +23,8 @@ from streamer.media.devices import (
     linux_webcams,
     sources,
 )
-from streamer.media.source import StateChange, keep_open
-from tests.conftest import Streamer
+from streamer.media.source import StateChange
+from tests.conftest import Streamer, opened
 
 v4l2 = pytest.importorskip("streamer.media.v4l2", reason="only Linux has V4L2")
 
@@ -158,7 +158,7 @@ def test_the_name_is_looked_up_whenever_the_webcam_is_opened(monkeypatch: pytest
 
 async def test_a_webcam_that_is_not_there_yet_is_waited_for() -> None:
     states: list[StateChange] = []
-    async with aclosing(keep_open(StreamSettings("webcam:no such camera", retry_min=0.01))) as items:
+    async with aclosing(opened(StreamSettings("webcam:no such camera", retry_min=0.01))) as items:
         async for item in items:
             assert isinstance(item, StateChange)
             states.append(item)
@@ -174,7 +174,7 @@ def test_names_in_a_configuration_are_no_files(tmp_path: Path) -> None:
         "streams.a.url = 'webcam:Cam A'\nstreams.b.url = 'video=Cam'\n"
         "streams.c = {url = 'testsrc', format = 'lavfi'}\nstreams.d.url = 'clip.mp4'\n"
     )
-    urls = [stream.url for stream in read_settings(config).streams.values()]
+    urls = [stream.url for stream in read_settings(config, {}).streams.values()]
     assert urls == ["webcam:Cam A", "video=Cam", "testsrc", str(tmp_path / "clip.mp4")]
 
 

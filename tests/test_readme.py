@@ -44,6 +44,12 @@ def test_the_configuration_is_valid() -> None:
     assert list(settings.streams) == ["entrance", "desk"]
 
 
+def test_the_probes_example_ends_in_a_configuration() -> None:
+    (example,) = blocks("console")
+    settings = parse(example.partition("# for your configuration:")[2], Settings, "README.md")
+    assert list(settings.streams) == ["camera.local"]
+
+
 def test_the_two_commands_are_there() -> None:
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("python3 -m venv")]
     assert len(commands) == 2
@@ -52,9 +58,8 @@ def test_the_two_commands_are_there() -> None:
 
 
 def test_every_option_that_is_named_exists(streamer: Streamer) -> None:
-    shown = "".join(
-        streamer(*c.split(), "--help").stdout for c in ("", "run", "image", "doctor", "devices", "models pull")
-    )
+    commands = ("", "run", "image", "doctor", "devices", "probe", "models pull")
+    shown = "".join(streamer(*command.split(), "--help").stdout for command in commands)
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(re.findall(r"streamer [^\n`]*", README)))):
         assert option in shown
 

@@ -20,7 +20,7 @@ ROOMS = (
     ("fleet",),
     ("outputs",),
     ("web",),
-    ("app", "stills", "doctor"),
+    ("app", "stills", "doctor", "datasheet"),
     ("api", "terminal"),
     ("cli",),
     ("__main__",),

@@ -2,7 +2,6 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from itertools import pairwise
 from pathlib import Path
@@ -26,29 +25,20 @@ from streamer.errors import (
 from streamer.face import Frame
 from streamer.media import demo
 from streamer.media.address import resolve
-from streamer.media.budget import DecodingBudget
-from streamer.media.opening import Host
-from streamer.media.source import StateChange, Tally, keep_open
-from streamer.turns import Share, Turns
-from tests.conftest import CLIP_FRAMES
+from streamer.media.source import StateChange
+from tests.conftest import CLIP_FRAMES, host, opened
 from tests.servers.clips import FOLDER, draw, read_number, remux
 from tests.servers.http import HttpServer
 from tests.servers.rtsp import RtspServer
 from tests.servers.session import Access
 
 NUMBERED = 50
-Source = AsyncGenerator[Frame | StateChange, None]
 
 
 @pytest.fixture(scope="module")
 def numbered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two seconds in which each picture shows its number."""
     return draw(tmp_path_factory.mktemp("clips") / "numbered.mp4", frames=NUMBERED)
-
-
-def opened(stream: StreamSettings, host: Host | None = None, tally: Tally | None = None) -> Source:
-    """A source on a machine that is never busy."""
-    return keep_open(stream, Share(Turns(1_000_000)), host or Host(2, DecodingBudget(2)), tally or Tally())
 
 
 async def read_all(url: str) -> tuple[list[Frame], list[StateChange]]:
@@ -303,7 +293,7 @@ def test_an_address_of_no_known_kind_is_refused() -> None:
 
 
 async def test_the_demo_is_a_live_camera_over_the_portrait(portrait_path: Path) -> None:
-    source = opened(StreamSettings("demo"), Host(2, DecodingBudget(2), portrait_path))
+    source = opened(StreamSettings("demo"), host(portrait_path))
     async with aclosing(source), asyncio.timeout(20):
         items = [await anext(source) for _ in range(12)]
     frames = [item for item in items if isinstance(item, Frame)]

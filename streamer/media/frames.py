@@ -30,7 +30,7 @@ class FrameMaker:
     def seen(self, picture: VideoFrame, at: float, reading: Reading, skipped: str | None = None) -> Frame:
         """Of a decoded picture, on the axis `at`; `skipped` is the reason why it must not be analysed."""
         turns = round((picture.rotation - self._rotate) / 90) % 4
-        self._size = (picture.height, picture.width) if turns % 2 else (picture.width, picture.height)
+        self._size = _size(picture, turns)
         return self._frame(at, reading, skipped, no_pixels if skipped else partial(_to_bgr, picture, turns))
 
     def passed_over(self, at: float, reading: Reading, reason: str) -> Frame:
@@ -57,6 +57,15 @@ class FrameMaker:
         self._seq += 1
         self.index += 1
         return frame
+
+
+def displayed(picture: VideoFrame) -> tuple[int, int]:
+    """Width and height as shown, with the rotation that the file or camera asks for."""
+    return _size(picture, round(picture.rotation / 90))
+
+
+def _size(picture: VideoFrame, turns: int) -> tuple[int, int]:
+    return (picture.height, picture.width) if turns % 2 else (picture.width, picture.height)
 
 
 def _to_bgr(picture: VideoFrame, turns: int) -> Pixels:

@@ -106,8 +106,17 @@ def _sent(packet: "Packet[VideoStream]", where: Address) -> float | None:
 
 
 def _synchronise(clock: LiveClock, packet: "Packet[VideoStream]") -> None:
-    """Tell the clock what the camera says about its own: FFmpeg's "producer reference time", in microseconds."""
-    if packet.pts is None or not packet.has_sidedata("prft"):
-        return
+    wall = camera_time(packet)
+    if wall is not None and packet.pts is not None:
+        clock.synchronise(float(packet.pts * packet.time_base), wall)
+
+
+def camera_time(packet: "Packet[VideoStream]") -> float | None:
+    """When the packet's picture was captured by the camera's own word, in seconds since 1970 UTC; None if it has none.
+
+    FFmpeg gives it as "producer reference time", in microseconds.
+    """
+    if not packet.has_sidedata("prft"):
+        return None
     (wall,) = struct.unpack_from("=q", bytes(packet.get_sidedata("prft")))
-    clock.synchronise(float(packet.pts * packet.time_base), wall / 1e6)
+    return float(wall) / 1e6

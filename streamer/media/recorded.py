@@ -83,10 +83,10 @@ def _check(container: InputContainer, video: VideoStream, damage: _Damage, count
 
 def _cut_short(container: InputContainer, video: VideoStream, count: int) -> bool:
     """Whether a file ends before the pictures that its index announces."""
-    return 0 < count < video.frames and container.size < _end_of_index(video)
+    return 0 < count < video.frames and container.size < end_of_index(video)
 
 
-def _end_of_index(video: VideoStream) -> int:
+def end_of_index(video: VideoStream) -> int:
     """The byte after the last packet that the file's index knows of, 0 where there is no index."""
     entries = video.index_entries
     return max((entry.pos + entry.size for entry in entries), default=0)

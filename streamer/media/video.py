@@ -43,8 +43,8 @@ def read_video(opening: Opening, put: Put) -> None:
     """
     where, stream = check(opening.where), opening.stream
     try:
-        with _open(where, stream) as container:
-            video = _video_stream(container, where)
+        with open_container(where, stream) as container:
+            video = video_stream(container, where)
             live = where.live if where.live is not None else container.duration is None
             # One frame at a time for the least delay; several at once where only throughput counts.
             video.thread_type = "SLICE" if live else "FRAME"
@@ -60,7 +60,8 @@ def read_video(opening: Opening, put: Put) -> None:
         raise DisconnectedError(f"{where.shown}: the stream ended", "the camera or server closed it")
 
 
-def _open(where: Address, stream: StreamSettings) -> InputContainer:
+def open_container(where: Address, stream: StreamSettings) -> InputContainer:
+    """The source, opened within the stream's time-outs. Raises SourceError, FFmpegError or OSError: see `typed`."""
     start = time.monotonic()
     try:
         if stream.hardware:
@@ -97,7 +98,8 @@ def _decoder(video: VideoStream, hardware: str) -> str:
     return f"{codec.name} on CPU" + (f", for {hardware} cannot be used here" if hardware else "")
 
 
-def _video_stream(container: InputContainer, where: Address) -> VideoStream:
+def video_stream(container: InputContainer, where: Address) -> VideoStream:
+    """The first video in `container`. Raises NotVideoError, UnsupportedCodecError."""
     if container.format.name in _NOT_VIDEO or not container.streams.video:
         raise NotVideoError(f"{where.shown}: holds no video", "is it the right file or stream?")
     video = container.streams.video[0]

@@ -1,0 +1,149 @@
+"""The commands that analyse: run, demo, image; and check, which says what run would do."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from streamer.cli.options import (
+    FAILED,
+    FINE,
+    Config,
+    Device,
+    Duration,
+    Host,
+    HttpPort,
+    Log,
+    NoServer,
+    Options,
+    PipelineName,
+    Raw,
+    Source,
+    Verbose,
+    WsPort,
+    deployment,
+)
+from streamer.config import Settings, StreamSettings, read_pipeline, stream_name
+from streamer.errors import ConfigError, StreamerError, redact_address
+from streamer.terminal import Reporter, complain, configure_logging, interruptible, out
+
+
+def run(
+    context: typer.Context,
+    config: Config = None,
+    source: Source = None,
+    pipeline: PipelineName = None,
+    log: Log = None,
+    host: Host = None,
+    http_port: HttpPort = None,
+    ws_port: WsPort = None,
+    no_server: NoServer = False,
+    raw: Raw = False,
+    duration: Duration = None,
+    device: Device = None,
+    verbose: Verbose = False,
+) -> None:
+    """Analyse cameras and files: serve dashboard and websocket, write the log.
+
+    The streams of CONFIG.toml and those named by --source run side by side; other options override the configuration.
+    A run whose sources are all files ends with them; cameras are opened again whenever they are lost.
+    On SIGHUP the configuration is read again: streams that were added, changed or removed in it are, the others go on.
+
+    [dim]streamer run --source rtsp://camera.local/stream --log faces.jsonl
+    streamer run deployment.toml --no-server[/dim]
+    """
+    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw)
+
+    def read() -> Settings:
+        settings = deployment(context.obj, config)
+        streams = dict(settings.streams)
+        for url in source or []:
+            streams[stream_name(url, set(streams))] = StreamSettings(url)
+        if not streams:
+            raise ConfigError("no source to analyse", "name one with --source, or a CONFIG.toml with [streams.NAME]")
+        return options.applied(msgspec.structs.replace(settings, streams=streams))
+
+    sys.exit(_run(read(), duration, verbose, read if config else None))
+
+
+def demo(
+    context: typer.Context,
+    pipeline: PipelineName = None,
+    log: Log = None,
+    host: Host = None,
+    http_port: HttpPort = None,
+    ws_port: WsPort = None,
+    no_server: NoServer = False,
+    raw: Raw = False,
+    duration: Duration = None,
+    device: Device = None,
+    verbose: Verbose = False,
+) -> None:
+    """The same as run, with a made-up camera that moves over a portrait: try everything without a camera."""
+    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw)
+    settings = msgspec.structs.replace(context.obj, streams={"demo": StreamSettings("demo")})
+    sys.exit(_run(options.applied(settings), duration, verbose))
+
+
+def image(
+    context: typer.Context,
+    paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Pictures, folders of them, or - for stdin.")],
+    jsonl: Annotated[bool, typer.Option("--jsonl", help="One line of JSON a picture.")] = False,
+    pipeline: PipelineName = None,
+    device: Device = None,
+) -> None:
+    """Analyse still pictures.
+
+    [dim]streamer image portrait.jpg holiday/ --jsonl > faces.jsonl[/dim]
+    """
+    from streamer.stills import analyse_files, find_pictures, print_line, print_table
+
+    settings = Options(device=device).applied(context.obj)
+    configure_logging(verbose=False)
+    pictures = find_pictures(paths)
+    show = print_line if jsonl else print_table
+    with Reporter() as reporter:
+        work = analyse_files(pictures, pipeline or settings.image_pipeline, settings, show, reporter)
+        sys.exit(FINE if interruptible(work) else FAILED)
+
+
+def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> None:
+    """Read a configuration and say what it would do, without doing it."""
+    settings = deployment(Settings(), config)
+    if not settings.streams:
+        raise ConfigError(f"{config}: has no [streams.NAME]", "add at least one stream with its url")
+    for name in (settings.pipeline, settings.image_pipeline):
+        read_pipeline(name)
+    from streamer.media.address import resolve
+
+    for name, stream in settings.streams.items():
+        where = resolve(stream)
+        out.print(f"{name}: {where.kind} {redact_address(stream.url)}", markup=False, soft_wrap=True)
+    server = settings.server
+    out.print(f"pipeline: {settings.pipeline}; stills: {settings.image_pipeline}; device: {settings.device}")
+    out.print(f"page: http://{server.host}:{server.http_port}/; websocket: ws://{server.host}:{server.ws_port}/")
+    out.print(f"log: {settings.log.path or 'none'}", markup=False, soft_wrap=True)
+    out.print("The configuration is fine.")
+
+
+def _run(settings: Settings, duration: float | None, verbose: bool, read: Callable[[], Settings] | None = None) -> int:
+    from streamer.app import App
+    from streamer.terminal import StreamLines
+
+    configure_logging(verbose)
+    with Reporter() as reporter:
+        app_run = App(settings, reporter)
+
+        async def reload() -> None:
+            try:
+                if read is not None:
+                    await app_run.reload(read())
+            except StreamerError as error:  # all goes on as it was
+                complain(error)
+
+        with StreamLines(reporter, app_run) as lines:
+            work = app_run.run(duration, lines.ready, lines.changed)
+            return FINE if interruptible(work, reload if read else None) else FAILED
