@@ -250,7 +250,7 @@ def test_ctrl_c_ends_it_early_with_what_was_seen(camera: RtspProcess) -> None:
         (("--password-env", "NO_SUCH_VARIABLE", "--user", "x"), "NO_SUCH_VARIABLE is not set"),
         (("--password-file", "missing", "--user", "x"), "cannot be read"),
         (("--password-env", "PATH"), "--user"),
-        (("--password-env", "PATH", "--password-file", "x", "--user", "x"), "exclude each other"),
+        (("--password-env", "PATH", "--password-file", "x", "--user", "x"), "one of password"),
         (("--transport", "pigeon"), "pigeon"),
         (("--seconds", "0"), "seconds"),
     ],
