@@ -1,6 +1,5 @@
 """Frames of a camera, stream or file, decoded by PyAV in a thread of their own."""
 
-import math
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from streamer.errors import CorruptError, DisconnectedError, NotVideoError, Sour
 from streamer.face import Frame, Pixels, no_pixels
 from streamer.media.address import Address, check
 from streamer.media.clock import FileClock, LiveClock, Reading
+from streamer.media.damage import Damage
 from streamer.media.faults import typed
 
 # FFmpeg would show these text formats as pictures of their letters.
@@ -92,7 +92,7 @@ def _live_frames(
     """
     seq, last, clock = first_seq, time.monotonic(), LiveClock()
     reading, size = None, (0, 0)
-    damage = _Damage(lossy=where.options.get("rtsp_transport") == "udp")
+    damage = Damage(video.codec_context, lossy=where.options.get("rtsp_transport") == "udp")
     for packet in container.demux(video):
         # When its patience is at an end FFmpeg hands over the picture that it held back: by now an old one.
         stale = time.monotonic() - last > 0.9 * patience
@@ -100,15 +100,19 @@ def _live_frames(
         _synchronise(clock, packet)
         try:
             pictures = packet.decode()
-        except av.error.InvalidDataError:
+        except av.error.FFmpegError as error:  # not only InvalidDataError: whatever a broken parameter set leads to
             pictures = []
             damage.found()
+            if damage.hopeless:
+                raise CorruptError(
+                    f"{where.shown}: not one packet can be decoded any more", "did the camera change its codec?"
+                ) from error
             if reading is not None:  # it has a place in the order, though nobody will see it
                 arrived = time.monotonic()
                 reading = clock.read(None, time.time(), arrived)
                 yield _frame(None, size, seq, seq - first_seq, arrived, arrived, reading, "corrupt")
                 seq += 1
-        for picture in pictures:
+        for picture in damage.settled(pictures):
             arrived, size = time.monotonic(), _displayed(picture)
             reading = clock.read(picture.time, time.time(), arrived)
             skipped = "corrupt" if damage.spoils(picture) else "stale" if stale else None
@@ -120,37 +124,6 @@ def _live_frames(
                 f"{where.shown}: no clean picture for {2 * patience:g} s",
                 "packets are lost on the way: try transport = tcp, a cable, or the camera's smaller stream",
             )
-
-
-class _Damage:
-    """Whether what the decoder shows can be trusted; `since` when not, on the monotonic axis."""
-
-    def __init__(self, *, lossy: bool) -> None:
-        """A `lossy` transport loses packets for good: there a gap in its times is a lost picture."""
-        self.since: float | None = None
-        self._lossy = lossy
-        self._last: int | None = None
-        self._step = math.inf  # the shortest between two packets yet, in the stream's time base
-
-    def found(self) -> None:
-        self.since = self.since or time.monotonic()
-
-    def read(self, packet: "Packet[VideoStream]") -> None:
-        """The next packet, before it is decoded: for a picture that never came the decoder makes one up, unmarked."""
-        step = 0 if packet.pts is None or self._last is None else packet.pts - self._last
-        self._last = packet.pts
-        if step > 0:
-            self._step = min(self._step, step)
-        if packet.is_corrupt or (self._lossy and step > 1.5 * self._step):
-            self.found()
-
-    def spoils(self, picture: VideoFrame) -> bool:
-        """Whether this picture is damaged or made from one that is."""
-        if picture.is_corrupt:
-            self.found()
-        elif picture.key_frame:
-            self.since = None
-        return self.since is not None
 
 
 def _synchronise(clock: LiveClock, packet: "Packet[VideoStream]") -> None:
