@@ -17,8 +17,9 @@ from av.video.stream import VideoStream
 from streamer.media import h264
 
 _REORDERED = 16  # packets: no H.264 or H.265 stream shows a picture further from its place in decoding order
-_HOPELESS = 1.0  # seconds of nothing but undecodable packets, and
-_ATTEMPTS = 5  # so many of them
+# Seconds of packets that give no picture before the stream is given up: once it has given some, and where it was joined
+# midway, up to a key picture.
+_HOPELESS, _LATE = 1.0, 15.0
 
 
 class Damage:
@@ -42,16 +43,19 @@ class Damage:
         self._damages: set[int] = set()
         self._held: list[VideoFrame] = []
         self._shown: int | None = None  # presentation time of the newest picture that the decoder gave
-        self._failed, self._failing = 0, 0.0
+        self._begun = False
+        self._silent, self._heard = 0, time.monotonic()  # packets since the last picture, and when it came
 
     @property
     def hopeless(self) -> bool:
-        """Whether nothing has come for about a second but packets that cannot be decoded."""
-        return self._failed >= _ATTEMPTS and time.monotonic() - self._failing > _HOPELESS
+        """Whether nothing comes any more but packets that give no picture, such as those of another codec."""
+        # One alone may be half of an interlaced picture.
+        return self._silent > 1 and time.monotonic() - self._heard > (_HOPELESS if self._begun else _LATE)
 
     def read(self, packet: "Packet[VideoStream]") -> None:
         """The next packet, before it is decoded."""
         self._place += 1
+        self._silent += 1
         if self._headers and self._missing(self._headers.read(bytes(packet))):
             self._mark(self._place)
             self._place += 1  # the one before was the missing one's
@@ -67,9 +71,6 @@ class Damage:
 
     def found(self) -> None:
         """The packet read last cannot be decoded."""
-        if not self._failed:
-            self._failing = time.monotonic()
-        self._failed += 1
         self._mark(self._place)
 
     def settled(self, pictures: Iterable[VideoFrame]) -> Iterator[VideoFrame]:
@@ -79,7 +80,7 @@ class Damage:
         is broken is known when the decoder gives it.
         """
         for picture in pictures:
-            self._failed = 0
+            self._begun, self._silent, self._heard = True, 0, time.monotonic()
             self._shown = picture.pts
             if picture.is_corrupt:
                 self._mark(self._place_of(picture))

@@ -100,13 +100,9 @@ def _live_frames(
         _synchronise(clock, packet)
         try:
             pictures = packet.decode()
-        except av.error.FFmpegError as error:  # not only InvalidDataError: whatever a broken parameter set leads to
+        except av.error.FFmpegError:  # not only InvalidDataError: whatever a broken parameter set leads to
             pictures = []
             damage.found()
-            if damage.hopeless:
-                raise CorruptError(
-                    f"{where.shown}: not one packet can be decoded any more", "did the camera change its codec?"
-                ) from error
             if reading is not None:  # it has a place in the order, though nobody will see it
                 arrived = time.monotonic()
                 reading = clock.read(None, time.time(), arrived)
@@ -118,6 +114,8 @@ def _live_frames(
             skipped = "corrupt" if damage.spoils(picture) else "stale" if stale else None
             yield _frame(picture, size, seq, seq - first_seq, arrived, arrived, reading, skipped)
             seq += 1
+        if damage.hopeless:
+            raise CorruptError(f"{where.shown}: nothing can be decoded any more", "did the camera change its codec?")
         last = time.monotonic()
         if damage.since is not None and last - damage.since > 2 * patience:
             raise CorruptError(
