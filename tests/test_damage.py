@@ -145,6 +145,18 @@ def test_a_lost_part_of_a_picture_is_noticed(drawn: dict[str, Path], name: str, 
     assert not passed_over & {*range(GOP), *range(2 * GOP, 3 * GOP), *range(4 * GOP, FRAMES)}
 
 
+def test_pictures_shown_before_the_broken_one_that_they_are_made_from_wait_for_it(drawn: dict[str, Path]) -> None:
+    # Sent first behind the key picture, shown behind its B-pictures.
+    place, part = {2 * GOP + 1}, slice(10, 30)
+    seen = list(judged(drawn["h264 reordered"], without(place, part)))
+    wrong = [number for number, wrong, _ in seen if wrong]
+    assert wrong[0] == 2 * GOP + 1
+    assert not [number for number, wrong, trusted in seen if wrong and trusted]
+    # Where nothing gets lost on the way, none is kept waiting.
+    unheld = judged(drawn["h264 reordered"], without(place, part), lossy=False)
+    assert [number for number, wrong, trusted in unheld if wrong and trusted]
+
+
 def watch(url: str, transport: str, more: Callable[[list[Frame]], bool]) -> list[Frame]:
     """Frames of a stream as the program sees them, for as long as `more` wants."""
     stream = StreamSettings(url, transport=transport)  # type: ignore[arg-type]
