@@ -1,6 +1,5 @@
 """The streams over HTTP: how each is doing, and adding, changing, pausing and removing them while all goes on."""
 
-import ipaddress
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -9,56 +8,58 @@ from urllib.parse import urlsplit
 import msgspec
 from aiohttp import web
 
-from streamer.config import Name, ServerSettings, StreamSettings, convert
-from streamer.contract import encode, error_object
-from streamer.errors import ConfigError, ForbiddenError, redact_address
+from streamer.config import Name, StreamSettings, convert
+from streamer.contract import error_object
+from streamer.errors import ConfigError, redact_address
 from streamer.fleet import Fleet, StreamReport
 from streamer.flow import Hub
 from streamer.media.address import resolve
-from streamer.outputs.push import THIS_MACHINE, origin_allowed
+from streamer.web.answers import json_answer
+from streamer.web.routes import Route
 
 _SECRETS = ("url", "user", "password")
 _NOT_OVER_HTTP = ("format", "password_env", "password_file")
 
 
 class StreamHandlers:
-    """`/api/streams`. Whoever may change streams can make this machine open addresses: only its own programs may."""
+    """`/api/streams`. Whoever may change streams can make this machine open addresses."""
 
-    def __init__(self, hub: Hub, fleet: Fleet, settings: ServerSettings) -> None:
+    def __init__(self, hub: Hub, fleet: Fleet) -> None:
         self._hub = hub
         self._fleet = fleet
-        self._settings = settings
 
-    def add_to(self, router: web.UrlDispatcher) -> None:
-        router.add_get("/api/streams", self.all)
-        router.add_get("/api/streams/{name}", self.one)
-        router.add_put("/api/streams/{name}", self.put)
-        router.add_delete("/api/streams/{name}", self.remove)
-        router.add_post("/api/streams/{name}/pause", self.pause)
-        router.add_post("/api/streams/{name}/resume", self.resume)
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        stream = "/api/streams/{name}"
+        return (
+            Route("GET", "/api/streams", self.all, "view"),
+            Route("GET", stream, self.one, "view"),
+            Route("PUT", stream, self.put, "control"),
+            Route("DELETE", stream, self.remove, "control"),
+            Route("POST", f"{stream}/pause", self.pause, "control"),
+            Route("POST", f"{stream}/resume", self.resume, "control"),
+        )
 
     async def all(self, _request: web.Request) -> web.Response:
         """What there is to know of every stream."""
-        return _json({"streams": {name: self._entry(report) for name, report in self._fleet.reports.items()}})
+        return json_answer({"streams": {name: self._entry(report) for name, report in self._fleet.reports.items()}})
 
     async def one(self, request: web.Request) -> web.Response:
-        return _json(self._entry(self._fleet.report(request.match_info["name"])))
+        return json_answer(self._entry(self._fleet.report(request.match_info["name"])))
 
     async def put(self, request: web.Request) -> web.Response:
         """Add the stream, or give it other settings: those of `[streams.NAME]` as JSON. A setting that is not named has
         its default; a change that gives neither user nor password keeps those the stream has.
         """
-        self._check(request)
         name = convert(request.match_info["name"], Name, "the stream's name")
         settings = _settings(await request.read())
         known = self._fleet.reports.get(name)
         if known and not settings.user and _place(settings.url) == _place(known.settings.url):
             settings = msgspec.structs.replace(settings, user=known.settings.user, password=known.settings.password)
         await self._fleet.put(name, settings)
-        return _json(self._entry(self._fleet.report(name)), status=200 if known else 201)
+        return json_answer(self._entry(self._fleet.report(name)), status=200 if known else 201)
 
     async def remove(self, request: web.Request) -> web.Response:
-        self._check(request)
         await self._fleet.remove(request.match_info["name"])
         return web.Response(status=204)
 
@@ -69,19 +70,8 @@ class StreamHandlers:
         return await self._done(request, self._fleet.resume)
 
     async def _done(self, request: web.Request, work: Callable[[str], Awaitable[None]]) -> web.Response:
-        self._check(request)
         await work(request.match_info["name"])
         return await self.one(request)
-
-    def _check(self, request: web.Request) -> None:
-        """Raises ForbiddenError for all but programs on this machine and its own page."""
-        if not self._settings.control:
-            raise ForbiddenError("streams cannot be changed over HTTP here", "set control = true under [server]")
-        # A page elsewhere may have its name resolve to this machine: then Host is that name.
-        host = urlsplit(f"//{request.host}").hostname
-        local = _is_loopback(request.remote) and (host in THIS_MACHINE or host == self._settings.host)
-        if not local or not origin_allowed(request.headers.get("Origin"), request.host, self._settings.origins):
-            raise ForbiddenError("only programs on this machine may change streams", "ask from there, or edit the file")
 
     def _entry(self, report: StreamReport) -> dict[str, Any]:
         settings = {k: v for k, v in msgspec.structs.asdict(report.settings).items() if k not in _SECRETS}
@@ -127,14 +117,3 @@ def _place(url: str) -> str:
     """Scheme, host and port: a password is not carried over to another machine."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-def _is_loopback(address: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(address or "").is_loopback
-    except ValueError:
-        return False
-
-
-def _json(value: Any, status: int = 200) -> web.Response:
-    return web.Response(body=encode(value), status=status, content_type="application/json")

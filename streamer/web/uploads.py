@@ -9,6 +9,7 @@ from aiohttp import http_exceptions, web
 from streamer.errors import PictureError
 
 _FILE_FIELDS = ("filename", "file", "image")
+_KEY_FIELDS = ("access_key", "secret_key")
 _RESEND = "check how the client encodes its requests"
 # What aiohttp raises, or asserts, while it takes a request's body apart.
 _BROKEN = (
@@ -21,8 +22,8 @@ _BROKEN = (
 )
 
 
-async def uploaded_picture(request: web.Request) -> bytes:
-    """The encoded picture in a multipart form, a raw image body or JSON with base64.
+async def uploaded_picture(request: web.Request) -> tuple[bytes, tuple[str, ...]]:
+    """The encoded picture in a multipart form, a raw image body or JSON with base64; and the keys in the form.
 
     Names and paths that the client gives are never looked at. Raises PictureError, or aiohttp's 413.
     """
@@ -30,9 +31,9 @@ async def uploaded_picture(request: web.Request) -> bytes:
     if kind == "multipart/form-data":
         return await _from_form(request)
     if kind.startswith("image/") or kind == "application/octet-stream":
-        return await _body(request)
+        return await _body(request), ()
     if kind == "application/json":
-        return _from_json(await _body(request))
+        return _from_json(await _body(request)), ()
     raise PictureError(
         f"cannot take a picture out of {kind}",
         'send multipart/form-data with the file field `filename`, an image/* body, or JSON {"image": base64}',
@@ -47,17 +48,18 @@ async def _body(request: web.Request) -> bytes:
         raise PictureError(f"the body cannot be read: {error}", _RESEND, code="badRequest") from None
 
 
-async def _from_form(request: web.Request) -> bytes:
+async def _from_form(request: web.Request) -> tuple[bytes, tuple[str, ...]]:
     try:
         form = await request.post()
     except _BROKEN as error:
         raise PictureError(f"the form cannot be read: {error}", _RESEND, code="badRequest") from None
+    keys = tuple(key for name in _KEY_FIELDS if isinstance(key := form.get(name), str))
     for name in _FILE_FIELDS:
         field: Any = form.get(name)
         if isinstance(field, web.FileField):
-            return field.file.read()
+            return field.file.read(), keys
         if isinstance(field, bytes | bytearray):
-            return bytes(field)
+            return bytes(field), keys
         if isinstance(field, str):
             raise PictureError(
                 f"the field {name!r} holds text, not a file", "with curl: -F filename=@picture.jpg", code="badRequest"
