@@ -219,6 +219,20 @@ class ServerSettings(_Strict, frozen=True):
             raise ValueError("key without certificate")
 
 
+class ImageSettings(_Strict, frozen=True):
+    """What /analyze takes: bodies of up to `max_bytes`, which may take `upload_timeout` seconds to come, with pictures
+    of up to `max_pixels`; of each the surest `max_faces` are described. `concurrency` pictures are analysed at a time;
+    when `queue` more requests are there, others are told to come back.
+    """
+
+    max_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 32 << 20
+    max_pixels: Annotated[int, msgspec.Meta(ge=1)] = 64_000_000
+    max_faces: Annotated[int, msgspec.Meta(ge=1)] = 1000
+    concurrency: Annotated[int, msgspec.Meta(ge=1)] = 2
+    queue: Annotated[int, msgspec.Meta(ge=0)] = 16
+    upload_timeout: SomeSeconds = 30.0
+
+
 class LogSettings(_Strict, frozen=True):
     """`path` is a `.jsonl` file for one stream, or a folder that gets a file a stream; empty: no log."""
 
@@ -252,6 +266,7 @@ class Settings(_Strict, frozen=True):
     raw: bool = False
     streams: dict[Name, StreamSettings] = {}
     server: ServerSettings = ServerSettings()
+    images: ImageSettings = ImageSettings()
     log: LogSettings = LogSettings()
     models: ModelSettings = ModelSettings()
 

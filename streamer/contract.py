@@ -207,6 +207,12 @@ class ErrorAnswer(_Wire, frozen=True):
     faces: list[FaceObject]
 
 
+class BatchAnswer(_Wire, frozen=True):
+    """The answer of `POST /analyze` to several pictures, in their order."""
+
+    results: list[ImageAnswer | ErrorAnswer]
+
+
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Record).decode
 

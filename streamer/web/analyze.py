@@ -1,30 +1,34 @@
-"""`POST /analyze`: the faces in a picture that somebody sends."""
+"""`POST /analyze`: the faces in pictures that somebody sends."""
 
 import asyncio
 import time
-from collections.abc import Sequence
 
 from aiohttp import web
 
 from streamer.access import Access
-from streamer.contract import ImageAnswer, ImageSize, face_object
+from streamer.config import Settings
+from streamer.contract import BatchAnswer, ErrorAnswer, ImageAnswer, ImageSize, error_object, face_object
+from streamer.errors import PictureError
 from streamer.inference.models import Models, Workshop
 from streamer.media.pictures import decode_picture
 from streamer.pipeline import analyse_picture
+from streamer.web.admission import Admission
 from streamer.web.answers import json_answer
 from streamer.web.routes import Route, asker
-from streamer.web.uploads import uploaded_picture
+from streamer.web.uploads import Options, Upload, read_options, read_upload
 
 
 class Analyze:
-    """The handlers of `/analyze`."""
+    """The handlers of `/analyze`. `admission` tells how busy they are."""
 
-    def __init__(self, workshop: Workshop, image_pipeline: str, access: Access, cors: Sequence[str]) -> None:
+    def __init__(self, settings: Settings, workshop: Workshop, access: Access) -> None:
+        self.admission = Admission(settings.images.concurrency, settings.images.queue)
+        self._limits = settings.images
+        self._usual = settings.image_pipeline
         self._workshop = workshop
-        self._image_pipeline = image_pipeline
         self._access = access
-        self._cors = frozenset(cors)
-        self._stills: asyncio.Future[Models] | None = None
+        self._cors = frozenset(settings.server.cors)
+        self._models: dict[str, asyncio.Future[Models]] = {}
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -34,36 +38,28 @@ class Analyze:
         )
 
     async def analyze(self, request: web.Request) -> web.Response:
-        """The faces in one picture."""
+        """The faces in one picture, or in each of several."""
         start = time.perf_counter()
-        form = request.content_type == "multipart/form-data"
-        if not form or asker(request).secrets:
-            self._access.check(asker(request), "view")
-        data, keys = await uploaded_picture(request)
-        self._access.check(asker(request, *keys), "view")
-        received = time.perf_counter()
-        pixels = await self._workshop.engine.offload(decode_picture, data)
-        decoded = time.perf_counter()
-        models = await self._still_models()
-        faces = await analyse_picture(pixels, models)
-        height, width = pixels.shape[:2]
-        answer = ImageAnswer(
-            faces=[face_object(face, width, height) for face in faces],
-            image=ImageSize(width, height),
-            timings={
-                "receive": _ms(start, received),
-                "decode": _ms(received, decoded),
-                "analyse": _ms(decoded, time.perf_counter()),
-            },
-        )
-        return json_answer(answer)
+        with self.admission.entered():
+            upload = await self._received(request)
+            options = read_options(request.query, upload, self._limits)
+            receive = _ms(start)
+            if len(upload.pictures) == 1:
+                return json_answer(await self._one(upload.pictures[0], options, receive))
+            results: list[ImageAnswer | ErrorAnswer] = []
+            for picture in upload.pictures:
+                try:
+                    results.append(await self._one(picture, options, receive))
+                except PictureError as error:
+                    results.append(ErrorAnswer(error_object(error), []))
+            return json_answer(BatchAnswer(results))
 
     async def preflight(self, _request: web.Request) -> web.Response:
-        """The answer to a browser that asks whether a page may post here."""
+        """What a browser asks before a page elsewhere may post here."""
         return web.Response(status=204)
 
     async def add_cors(self, request: web.Request, response: web.StreamResponse) -> None:
-        """To be called before any answer is sent: who may read those of this address."""
+        """To be called before any answer is sent: which pages may read those of this address."""
         if request.path != "/analyze" or not self._cors:
             return
         origin = "*" if "*" in self._cors else request.headers.get("Origin", "")
@@ -75,13 +71,39 @@ class Analyze:
         if "*" not in self._cors:
             response.headers["Vary"] = "Origin"
 
-    async def _still_models(self) -> Models:
+    async def _received(self, request: web.Request) -> Upload:
+        """What was sent, by somebody who may. Only a form may have its token inside; else nothing is read before."""
+        if request.content_type != "multipart/form-data" or asker(request).secrets:
+            self._access.check(asker(request), "view")
+        upload = await read_upload(request, self._limits)
+        self._access.check(asker(request, *upload.keys), "view")
+        return upload
+
+    async def _one(self, picture: bytes, options: Options, receive: float) -> ImageAnswer:
+        models = await self._loaded(options.pipeline or self._usual)
+        async with self.admission.turn():
+            start = time.perf_counter()
+            pixels = await self._workshop.engine.offload(
+                decode_picture, picture, "the picture", self._limits.max_pixels
+            )
+            decode, begun = _ms(start), time.perf_counter()
+            most = options.max_faces or self._limits.max_faces
+            faces = await analyse_picture(pixels, models, options.det_threshold, most)
+        height, width = pixels.shape[:2]
+        return ImageAnswer(
+            faces=[face_object(face, width, height) for face in faces],
+            image=ImageSize(width, height),
+            timings={"receive": receive, "decode": decode, "analyse": _ms(begun)},
+        )
+
+    async def _loaded(self, pipeline: str) -> Models:
         """Loaded at the first request: a deployment that only streams never needs them."""
-        if self._stills is None or (self._stills.done() and self._stills.exception()):
-            loading = asyncio.to_thread(self._workshop.models, self._image_pipeline)
-            self._stills = asyncio.ensure_future(loading)
-        return await asyncio.shield(self._stills)
+        known = self._models.get(pipeline)
+        if known is None or (known.done() and known.exception()):
+            known = asyncio.ensure_future(asyncio.to_thread(self._workshop.models, pipeline))
+            self._models[pipeline] = known
+        return await asyncio.shield(known)
 
 
-def _ms(start: float, end: float) -> float:
-    return round((end - start) * 1000, 1)
+def _ms(start: float) -> float:
+    return round((time.perf_counter() - start) * 1000, 1)

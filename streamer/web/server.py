@@ -21,7 +21,6 @@ from streamer.web.routes import Route, add_routes, asker
 from streamer.web.streams import StreamHandlers
 
 _STATIC = Path(__file__).parent / "static"
-_MAX_BODY = 32 << 20  # bytes
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'self'; object-src 'none'; frame-ancestors 'none'",
@@ -40,7 +39,7 @@ class FaceServer:
         self._fleet = fleet
         self._workshop = workshop
         self._info = info
-        self._analyze = Analyze(workshop, settings.image_pipeline, self._access, settings.server.cors)
+        self._analyze = Analyze(settings, workshop, self._access)
 
     @property
     def routes(self) -> tuple[Route, ...]:
@@ -56,7 +55,7 @@ class FaceServer:
         )
 
     def application(self) -> web.Application:
-        app = web.Application(client_max_size=_MAX_BODY, middlewares=[errors_as_json])
+        app = web.Application(middlewares=[errors_as_json])
         app.on_response_prepare.append(add_security_headers)
         app.on_response_prepare.append(self._analyze.add_cors)
         add_routes(app.router, self.routes, self._access)

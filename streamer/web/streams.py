@@ -16,6 +16,7 @@ from streamer.flow import Hub
 from streamer.media.address import resolve
 from streamer.web.answers import json_answer
 from streamer.web.routes import Route
+from streamer.web.uploads import body
 
 _SECRETS = ("url", "user", "password")
 _NOT_OVER_HTTP = ("format", "password_env", "password_file")
@@ -52,7 +53,7 @@ class StreamHandlers:
         its default; a change that gives neither user nor password keeps those the stream has.
         """
         name = convert(request.match_info["name"], Name, "the stream's name")
-        settings = _settings(await request.read())
+        settings = _settings(await body(request))
         known = self._fleet.reports.get(name)
         if known and not settings.user and _place(settings.url) == _place(known.settings.url):
             settings = msgspec.structs.replace(settings, user=known.settings.user, password=known.settings.password)
@@ -98,11 +99,11 @@ class StreamHandlers:
         return entry
 
 
-def _settings(body: bytes) -> StreamSettings:
+def _settings(data: bytes) -> StreamSettings:
     """Raises ConfigError for what is none, and for what only a configuration on this machine may say."""
     try:
-        raw = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+        raw = msgspec.json.decode(data)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"the body is not JSON: {error}", 'send {"url": "rtsp://..."}') from None
     settings = convert(raw, StreamSettings, "the stream")
     for key in _NOT_OVER_HTTP:
