@@ -243,9 +243,9 @@ def trusting(certificate: Path) -> ssl.SSLContext:
 
 async def test_both_ports_speak_tls(workshop: Workshop, tmp_path: Path) -> None:
     both = str(self_signed(tmp_path))
-    apart = {"certificate": str(tmp_path / "certificate.pem"), "key": str(tmp_path / "key.pem")}
+    apart: dict[str, Any] = {"certificate": str(tmp_path / "certificate.pem"), "key": str(tmp_path / "key.pem")}
     trust = trusting(tmp_path / "certificate.pem")
-    for files in ({"certificate": both}, apart):
+    for files in (dict[str, Any](certificate=both), apart):
         async with serving(workshop, **files) as url, aiohttp.ClientSession() as session:
             assert url.startswith("https://")
             async with session.get(f"{url}/healthz", ssl=trust) as response:

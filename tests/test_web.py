@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamer.config import ServerSettings, Settings
+from streamer.config import ImageSettings, ServerSettings, Settings
 from streamer.contract import ImageAnswer, schema
 from streamer.face import FrameResult
 from streamer.fleet import Fleet, StreamReport
@@ -42,9 +42,10 @@ async def server(workshop: Workshop) -> AsyncIterator[str]:
 
 
 @contextlib.asynccontextmanager
-async def serving(workshop: Workshop, **server: Any) -> AsyncIterator[str]:
+async def serving(workshop: Workshop, images: dict[str, Any] | None = None, **server: Any) -> AsyncIterator[str]:
     """The address of a server with these settings, without streams."""
-    settings, hub = Settings(server=ServerSettings(http_port=0, **server)), Hub()
+    limits = ImageSettings(**(images or {}))
+    settings, hub = Settings(server=ServerSettings(http_port=0, **server), images=limits), Hub()
     faces = FaceServer(settings, hub, Fleet(hub, "s1", no_results), workshop, INFO)
     async with http_server(faces, settings.server) as port:
         yield f"http{'s' if settings.server.certificate else ''}://127.0.0.1:{port}"

@@ -61,6 +61,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
             problem = ErrorObject("tooLarge", "the body is too large", "send less")
         allow = {key: value for key, value in error.headers.items() if key == "Allow"}
         return json_answer(ErrorAnswer(problem, []), error.status, allow)
+    except ConnectionError:  # whoever asked has left
+        return web.Response(status=400)
     except Exception:  # noqa: BLE001  # the client gets an answer, the log the traceback
         _log.exception("%s %s failed", request.method, request.path)
         problem = ErrorObject("internal", "the server failed on this request", "see its log")

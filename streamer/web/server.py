@@ -21,6 +21,7 @@ from streamer.web.routes import Route, add_routes, asker
 from streamer.web.streams import StreamHandlers
 
 _STATIC = Path(__file__).parent / "static"
+_LINGERING = 1.0  # seconds in which a client that still sends may notice that it was answered
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'self'; object-src 'none'; frame-ancestors 'none'",
@@ -93,7 +94,7 @@ async def http_server(server: FaceServer, settings: ServerSettings) -> AsyncGene
     """Serves until the block is left; gives the port. Raises OutputError if the port cannot be used."""
     tls = tls_context(settings)
     # The access log would write down query strings, and with them tokens.
-    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.2)
+    runner = web.AppRunner(server.application(), access_log=None, shutdown_timeout=0.2, lingering_time=_LINGERING)
     await runner.setup()
     try:
         site = web.TCPSite(runner, settings.host, settings.http_port, ssl_context=tls)
