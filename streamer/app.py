@@ -21,6 +21,7 @@ from streamer.inference.store import Progress, silent
 from streamer.media.budget import DecodingBudget
 from streamer.media.opening import Host
 from streamer.media.source import StateChange, keep_open
+from streamer.outputs.fanout import Fanout
 from streamer.outputs.journal import Journal
 from streamer.outputs.push import push_server
 from streamer.pipeline import analyse_stream
@@ -117,14 +118,15 @@ class App:
         server = self._settings.server
         if not server.enabled:
             return Addresses()
-        ws_port = await stack.enter_async_context(push_server(hub, server, self._hello))
+        fanout = Fanout(hub)
+        ws_port = await stack.enter_async_context(push_server(hub, server, self._hello, fanout))
         info = {
             "version": __version__,
             "session": self._session,
             "websocket": {"port": ws_port},
             "preview": "/api/preview",
         }
-        faces = FaceServer(self._settings, hub, fleet, workshop, info)
+        faces = FaceServer(self._settings, hub, fleet, fanout, workshop, info)
         http_port = await stack.enter_async_context(http_server(faces, server))
         host = f"[{server.host}]" if ":" in server.host else server.host
         secure = "s" if server.certificate else ""

@@ -20,6 +20,7 @@
     ├── UnknownStreamError     no stream of that name is in this run
     ├── NoTokenError           whoever asks must first show a token
     ├── ForbiddenError         not for whoever asked
+    ├── NoPictureError         a stream has not delivered one yet
     ├── BusyError              so much is asked that this must come again later
     ├── PausedError            why a paused stream is offline
     ├── PictureError           a still picture cannot be read
@@ -142,6 +143,10 @@ class NoTokenError(StreamerError):
 
 class ForbiddenError(StreamerError):
     code = "forbidden"
+
+
+class NoPictureError(StreamerError):
+    code = "noPicture"
 
 
 class BusyError(StreamerError):

@@ -36,6 +36,16 @@ class Turns:
         finally:
             share.close()
 
+    @property
+    def held(self) -> int:
+        """How many turns are held."""
+        return self.width - self._free
+
+    @property
+    def waiting(self) -> int:
+        """How many are waited for."""
+        return sum(not turn.done() for _share, turn in self._waiting)
+
     async def wait(self, share: "Share") -> None:
         """Until it is this share's turn."""
         if self._free:

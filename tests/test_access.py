@@ -22,6 +22,7 @@ from streamer.errors import ConfigError, ForbiddenError, NoTokenError
 from streamer.fleet import Fleet
 from streamer.flow import Hub
 from streamer.inference.models import Workshop
+from streamer.outputs.fanout import Fanout
 from streamer.outputs.push import push_server
 from streamer.web.server import FaceServer
 from tests.conftest import Streamer
@@ -113,7 +114,7 @@ def test_what_a_role_may_do() -> None:
 
 def routes(workshop: Workshop) -> list[tuple[str, str, str | None]]:
     hub = Hub()
-    server = FaceServer(Settings(), hub, Fleet(hub, "s1", no_results), workshop, INFO)
+    server = FaceServer(Settings(), hub, Fleet(hub, "s1", no_results), Fanout(hub), workshop, INFO)
     return [(route.method, route.path, route.need) for route in server.routes]
 
 

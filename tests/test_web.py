@@ -24,6 +24,7 @@ from streamer.fleet import Fleet, StreamReport
 from streamer.flow import Hub
 from streamer.inference.models import Workshop
 from streamer.media.source import StateChange
+from streamer.outputs.fanout import Fanout
 from streamer.web.server import FaceServer, http_server
 from tests.conftest import unavailable
 
@@ -46,7 +47,7 @@ async def serving(workshop: Workshop, images: dict[str, Any] | None = None, **se
     """The address of a server with these settings, without streams."""
     limits = ImageSettings(**(images or {}))
     settings, hub = Settings(server=ServerSettings(http_port=0, **server), images=limits), Hub()
-    faces = FaceServer(settings, hub, Fleet(hub, "s1", no_results), workshop, INFO)
+    faces = FaceServer(settings, hub, Fleet(hub, "s1", no_results), Fanout(hub), workshop, INFO)
     async with http_server(faces, settings.server) as port:
         yield f"http{'s' if settings.server.certificate else ''}://127.0.0.1:{port}"
 

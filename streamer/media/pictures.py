@@ -66,10 +66,15 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def shrunk(pixels: Pixels, max_width: int) -> Pixels:
+    """`pixels` where they are at most `max_width` wide, else smaller ones."""
+    if pixels.shape[1] <= max_width:
+        return pixels
+    height = max(round(pixels.shape[0] * max_width / pixels.shape[1]), 1)
+    return cast(Pixels, cv2.resize(pixels, (max_width, height), interpolation=cv2.INTER_AREA))
+
+
 def encode_jpeg(pixels: Pixels, max_width: int, quality: int = 80) -> bytes:
     """`pixels` (BGR) as JPEG, shrunk to `max_width` where they are wider."""
-    if pixels.shape[1] > max_width:
-        height = max(round(pixels.shape[0] * max_width / pixels.shape[1]), 1)
-        pixels = cast(Pixels, cv2.resize(pixels, (max_width, height), interpolation=cv2.INTER_AREA))
-    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _, data = cv2.imencode(".jpg", shrunk(pixels, max_width), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return data.tobytes()

@@ -22,12 +22,15 @@ _POLICY_VIOLATION = 1008
 
 
 @asynccontextmanager
-async def push_server(hub: Hub, settings: ServerSettings, hello: Callable[[], bytes]) -> AsyncGenerator[int, None]:
-    """Serves the hub's records to any number of websocket clients; gives the port. `hello` is each one's first message.
+async def push_server(
+    hub: Hub, settings: ServerSettings, hello: Callable[[], bytes], fanout: Fanout | None = None
+) -> AsyncGenerator[int, None]:
+    """Serves the hub's records to any number of websocket clients; gives the port. `hello` is each one's first message;
+    `fanout` may be given to see them from outside.
 
     Raises OutputError if the port cannot be used, ConfigError for settings that must not be served.
     """
-    fanout = Fanout(hub)
+    fanout = fanout or Fanout(hub)
     access, tls = Access(settings), tls_context(settings)
 
     async def client(connection: ServerConnection) -> None:

@@ -14,8 +14,11 @@ from streamer.errors import OutputError
 from streamer.fleet import Fleet
 from streamer.flow import Hub
 from streamer.inference.models import Workshop
+from streamer.outputs.fanout import Fanout
 from streamer.web.analyze import Analyze
 from streamer.web.answers import add_security_headers, errors_as_json, json_answer
+from streamer.web.metrics import Metrics
+from streamer.web.pictures import Pictures
 from streamer.web.preview import serve_preview
 from streamer.web.routes import Route, add_routes, asker
 from streamer.web.streams import StreamHandlers
@@ -32,7 +35,9 @@ _PAGE_HEADERS = {
 class FaceServer:
     """The handlers. `info` tells the dashboard where things are, and the `session` of the records."""
 
-    def __init__(self, settings: Settings, hub: Hub, fleet: Fleet, workshop: Workshop, info: dict[str, Any]) -> None:
+    def __init__(
+        self, settings: Settings, hub: Hub, fleet: Fleet, fanout: Fanout, workshop: Workshop, info: dict[str, Any]
+    ) -> None:
         """Raises ConfigError for settings that must not be served."""
         self._settings = settings.server
         self._access = Access(settings.server)
@@ -41,12 +46,15 @@ class FaceServer:
         self._workshop = workshop
         self._info = info
         self._analyze = Analyze(settings, workshop, self._access)
+        self._metrics = Metrics(fleet, workshop.engine, fanout, self._analyze.admission)
 
     @property
     def routes(self) -> tuple[Route, ...]:
         return (
             *self._analyze.routes,
             *StreamHandlers(self._hub, self._fleet).routes,
+            *Pictures(self._hub, self._fleet, self._workshop.engine).routes,
+            *self._metrics.routes,
             Route("GET", "/api/info", self.about, None),
             Route("GET", "/api/preview", self.preview, "view", head=False),
             Route("GET", "/schema.json", self.schema, "view"),
@@ -59,8 +67,13 @@ class FaceServer:
         app = web.Application(middlewares=[errors_as_json])
         app.on_response_prepare.append(add_security_headers)
         app.on_response_prepare.append(self._analyze.add_cors)
+        app.cleanup_ctx.append(self._counting)
         add_routes(app.router, self.routes, self._access)
         return app
+
+    async def _counting(self, _app: web.Application) -> AsyncGenerator[None, None]:
+        with self._hub.attach(self._metrics):
+            yield
 
     async def health(self, _request: web.Request) -> web.Response:
         """That the server lives."""
