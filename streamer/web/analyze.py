@@ -7,7 +7,7 @@ from aiohttp import web
 
 from streamer.access import Access
 from streamer.config import Settings
-from streamer.contract import BatchAnswer, ErrorAnswer, ImageAnswer, ImageSize, error_object, face_object
+from streamer.contract import BatchAnswer, ImageAnswer, ImageSize, PictureResult, error_object, face_object
 from streamer.errors import PictureError
 from streamer.inference.models import Models, Workshop
 from streamer.media.pictures import decode_picture
@@ -15,7 +15,31 @@ from streamer.pipeline import analyse_picture
 from streamer.web.admission import Admission
 from streamer.web.answers import json_answer
 from streamer.web.routes import Route, asker
-from streamer.web.uploads import Options, Upload, read_options, read_upload
+from streamer.web.uploads import FILE_FIELDS, KEY_FIELDS, Options, Upload, read_options, read_upload
+
+_TEXT = {"type": "string"}
+_BINARY = {"type": "string", "format": "binary"}
+_FILES = {"type": "array", "items": _BINARY, "minItems": 1}
+_OPTIONS = {
+    "det_threshold": {"type": "number", "minimum": 0, "maximum": 1},
+    "max_faces": {"type": "integer", "minimum": 1},
+    "pipeline": {"enum": ["accurate", "realtime"]},
+}
+_BODIES = {
+    "multipart/form-data": {
+        "type": "object",
+        "properties": dict.fromkeys(FILE_FIELDS, _FILES) | dict.fromkeys(KEY_FIELDS, _TEXT) | _OPTIONS,
+        "anyOf": [{"required": [name]} for name in FILE_FIELDS],
+    },
+    "application/json": {
+        "type": "object",
+        "properties": {"image": {"type": "string", "contentEncoding": "base64"}} | _OPTIONS,
+        "required": ["image"],
+    },
+    "application/octet-stream": _BINARY,
+    "image/*": _BINARY,
+}
+_ANSWERS = ImageAnswer, BatchAnswer  # to one picture, to several
 
 
 class Analyze:
@@ -33,8 +57,18 @@ class Analyze:
     @property
     def routes(self) -> tuple[Route, ...]:
         return (
-            Route("POST", "/analyze", self.analyze, None),
-            Route("OPTIONS", "/analyze", self.preflight, None),
+            Route(
+                "POST",
+                "/analyze",
+                self.analyze,
+                None,
+                answers=((200, _ANSWERS),),
+                errors=(400, 408, 413, 415, 422, 503),
+                query=Options,
+                body=_BODIES,
+                guarded=True,
+            ),
+            Route("OPTIONS", "/analyze", self.preflight, None, answers=((204, None),)),
         )
 
     async def analyze(self, request: web.Request) -> web.Response:
@@ -46,12 +80,13 @@ class Analyze:
             receive = _ms(start)
             if len(upload.pictures) == 1:
                 return json_answer(await self._one(upload.pictures[0], options, receive))
-            results: list[ImageAnswer | ErrorAnswer] = []
+            results: list[PictureResult] = []
             for picture in upload.pictures:
                 try:
-                    results.append(await self._one(picture, options, receive))
+                    answer = await self._one(picture, options, receive)
+                    results.append(PictureResult(answer.faces, answer.image, answer.timings))
                 except PictureError as error:
-                    results.append(ErrorAnswer(error_object(error), []))
+                    results.append(PictureResult([], error=error_object(error)))
             return json_answer(BatchAnswer(results))
 
     async def preflight(self, _request: web.Request) -> web.Response:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import get_args
 
+import msgspec
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -32,6 +33,13 @@ _COUNTERS: _Values = (
     ("source_tries", "Times that a source was opened, or tried to.", lambda report: report.source.tries),
     ("abandoned_threads", "Sources that did not close in time.", lambda report: report.source.abandoned),
 )
+
+
+class Readiness(msgspec.Struct, frozen=True):
+    """Whether results can be expected, and why not."""
+
+    ready: bool
+    reasons: list[str]
 
 
 class Metrics(Collector):
@@ -64,7 +72,10 @@ class Metrics(Collector):
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        return (Route("GET", "/metrics", self.metrics, "view"), Route("GET", "/readyz", self.ready, None))
+        return (
+            Route("GET", "/metrics", self.metrics, "view", ((200, "text/plain"),)),
+            Route("GET", "/readyz", self.ready, None, ((200, Readiness), (503, Readiness))),
+        )
 
     async def metrics(self, _request: web.Request) -> web.Response:
         """How the program is doing, for Prometheus."""
@@ -74,7 +85,7 @@ class Metrics(Collector):
     async def ready(self, _request: web.Request) -> web.Response:
         """Whether the models are loaded, and a stream is live or none is wanted."""
         reasons = not_ready(self._fleet)
-        return json_answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+        return json_answer(Readiness(not reasons, reasons), 503 if reasons else 200)
 
     def offer(self, message: Message) -> None:
         """Count a result in; never waits."""

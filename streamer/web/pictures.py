@@ -44,9 +44,11 @@ class Pictures:
 
     @property
     def routes(self) -> tuple[Route, ...]:
+        jpeg, mjpeg = ((200, "image/jpeg"),), ((200, "multipart/x-mixed-replace"),)
+        path = "/api/streams/{name}/frame"
         return (
-            Route("GET", "/api/streams/{name}/frame.jpg", self.newest, "view"),
-            Route("GET", "/api/streams/{name}/frame.mjpeg", self.all, "view", head=False),
+            Route("GET", f"{path}.jpg", self.newest, "view", jpeg, (400, 503), Wish),
+            Route("GET", f"{path}.mjpeg", self.all, "view", mjpeg, (400,), Wish, head=False),
         )
 
     async def newest(self, request: web.Request) -> web.Response:

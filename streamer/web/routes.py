@@ -1,6 +1,7 @@
 """The addresses of the HTTP server: who may ask for each, and what answers."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import msgspec
 from aiohttp import web
@@ -11,15 +12,24 @@ from streamer.web.answers import Handler
 
 
 class Route(msgspec.Struct, frozen=True):
-    """One method of one address. `need` is what its sender must be allowed to do; None: nothing, or the handler checks
-    it. With `head` the method HEAD is answered, too.
+    """One method of one address. `need` is what its sender must be allowed to do; None: nothing, or it is `guarded` by
+    its handler. With `head` the method HEAD is answered, too.
+
+    The rest describes it: `answers` by status, each a type or several or a JSON Schema, text that names media types,
+    or None for nothing; the statuses of its `errors`; the struct of its `query`; its `body` by media type, a type or
+    a JSON Schema.
     """
 
     method: str
     path: str
     handler: Handler
     need: Role | None
+    answers: tuple[tuple[int, Any], ...] = ()
+    errors: tuple[int, ...] = ()
+    query: type[msgspec.Struct] | None = None
+    body: dict[str, Any] = {}
     head: bool = True
+    guarded: bool = False
 
 
 def add_routes(router: web.UrlDispatcher, routes: Iterable[Route], access: Access) -> None:

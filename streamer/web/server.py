@@ -18,6 +18,7 @@ from streamer.outputs.fanout import Fanout
 from streamer.web.analyze import Analyze
 from streamer.web.answers import add_security_headers, errors_as_json, json_answer
 from streamer.web.metrics import Metrics
+from streamer.web.openapi import openapi
 from streamer.web.pictures import Pictures
 from streamer.web.preview import serve_preview
 from streamer.web.routes import Route, add_routes, asker
@@ -25,6 +26,8 @@ from streamer.web.streams import StreamHandlers
 
 _STATIC = Path(__file__).parent / "static"
 _LINGERING = 1.0  # seconds in which a client that still sends may notice that it was answered
+_OBJECT = {"type": "object"}
+_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'self'; object-src 'none'; frame-ancestors 'none'",
@@ -55,12 +58,13 @@ class FaceServer:
             *StreamHandlers(self._hub, self._fleet).routes,
             *Pictures(self._hub, self._fleet, self._workshop.engine).routes,
             *self._metrics.routes,
-            Route("GET", "/api/info", self.about, None),
-            Route("GET", "/api/preview", self.preview, "view", head=False),
-            Route("GET", "/schema.json", self.schema, "view"),
-            Route("GET", "/healthz", self.health, None),
-            Route("GET", "/", self.page, None),
-            Route("GET", "/{name:[a-z-]+[.](?:js|css|svg)}", self.page, None),
+            Route("GET", "/api/info", self.about, None, ((200, _OBJECT),)),
+            Route("GET", "/api/preview", self.preview, "view", ((101, None),), (400,), head=False),
+            Route("GET", "/schema.json", self.schema, "view", ((200, _OBJECT),)),
+            Route("GET", "/openapi.json", self.openapi, "view", ((200, _OBJECT),)),
+            Route("GET", "/healthz", self.health, None, ((200, _OBJECT),)),
+            Route("GET", "/", self.page, None, ((200, "text/html"),)),
+            Route("GET", "/{name:[a-z-]+[.](?:js|css|svg)}", self.page, None, ((200, ", ".join(_KINDS.values())),)),
         )
 
     def application(self) -> web.Application:
@@ -83,6 +87,10 @@ class FaceServer:
         """The JSON Schema of all records."""
         return json_answer(schema())
 
+    async def openapi(self, _request: web.Request) -> web.Response:
+        """This description of all addresses."""
+        return json_answer(openapi(self.routes, tokens=bool(self._settings.tokens) and not self._settings.anonymous))
+
     async def about(self, request: web.Request) -> web.Response:
         """Where things are, and what the sender may do (`role` null: a token is needed)."""
         role = self._access.role(asker(request))
@@ -99,7 +107,8 @@ class FaceServer:
         path = _STATIC / request.match_info.get("name", "index.html")
         if not path.is_file():
             raise web.HTTPNotFound
-        return web.FileResponse(path, headers=_PAGE_HEADERS)
+        # Named here: what the machine knows of file types differs, and with nosniff a script must be said to be one.
+        return web.FileResponse(path, headers=_PAGE_HEADERS | {"Content-Type": f"{_KINDS[path.suffix]}; charset=utf-8"})
 
 
 @asynccontextmanager

@@ -2,24 +2,59 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
 from aiohttp import web
 
 from streamer.config import Name, StreamSettings, convert
-from streamer.contract import error_object
+from streamer.contract import ErrorObject, FrameRecord, ImageSize, State, StatusRecord, error_object
 from streamer.errors import ConfigError, redact_address
+from streamer.face import Clock
 from streamer.fleet import Fleet, StreamReport
-from streamer.flow import Hub
+from streamer.flow import Hub, Message
 from streamer.media.address import resolve
+from streamer.media.source import Tally
 from streamer.web.answers import json_answer
 from streamer.web.routes import Route
 from streamer.web.uploads import body
 
 _SECRETS = ("url", "user", "password")
 _NOT_OVER_HTTP = ("format", "password_env", "password_file")
+
+
+class Fps(msgspec.Struct, frozen=True):
+    """Frames a second."""
+
+    delivered: float
+    analysed: float
+
+
+class StreamEntry(msgspec.Struct, frozen=True, rename="camel"):
+    """What there is to know of a stream; `settings` as in a configuration, without secrets."""
+
+    name: str
+    settings: dict[str, Any]
+    state: State
+    paused: bool
+    processed: int
+    skipped: dict[str, int]
+    fps: Fps
+    age_ms: float
+    looks_held_ms: int
+    source: Tally
+    error: ErrorObject | msgspec.UnsetType = msgspec.UNSET
+    clock: Clock | msgspec.UnsetType = msgspec.UNSET
+    image: ImageSize | msgspec.UnsetType = msgspec.UNSET
+    status: StatusRecord | msgspec.UnsetType = msgspec.UNSET
+    frame: FrameRecord | msgspec.UnsetType = msgspec.UNSET
+
+
+class StreamList(msgspec.Struct, frozen=True):
+    """All streams by name."""
+
+    streams: dict[str, StreamEntry]
 
 
 class StreamHandlers:
@@ -31,21 +66,23 @@ class StreamHandlers:
 
     @property
     def routes(self) -> tuple[Route, ...]:
-        stream = "/api/streams/{name}"
+        stream, entry = "/api/streams/{name}", ((200, StreamEntry),)
+        new, settings = (*entry, (201, StreamEntry)), {"application/json": StreamSettings}
         return (
-            Route("GET", "/api/streams", self.all, "view"),
-            Route("GET", stream, self.one, "view"),
-            Route("PUT", stream, self.put, "control"),
-            Route("DELETE", stream, self.remove, "control"),
-            Route("POST", f"{stream}/pause", self.pause, "control"),
-            Route("POST", f"{stream}/resume", self.resume, "control"),
+            Route("GET", "/api/streams", self.all, "view", ((200, StreamList),)),
+            Route("GET", stream, self.one, "view", entry),
+            Route("PUT", stream, self.put, "control", new, (400, 413, 503), body=settings),
+            Route("DELETE", stream, self.remove, "control", ((204, None),), (503,)),
+            Route("POST", f"{stream}/pause", self.pause, "control", entry, (503,)),
+            Route("POST", f"{stream}/resume", self.resume, "control", entry, (503,)),
         )
 
     async def all(self, _request: web.Request) -> web.Response:
         """What there is to know of every stream."""
-        return json_answer({"streams": {name: self._entry(report) for name, report in self._fleet.reports.items()}})
+        return json_answer(StreamList({name: self._entry(report) for name, report in self._fleet.reports.items()}))
 
     async def one(self, request: web.Request) -> web.Response:
+        """What there is to know of one stream."""
         return json_answer(self._entry(self._fleet.report(request.match_info["name"])))
 
     async def put(self, request: web.Request) -> web.Response:
@@ -61,42 +98,47 @@ class StreamHandlers:
         return json_answer(self._entry(self._fleet.report(name)), status=200 if known else 201)
 
     async def remove(self, request: web.Request) -> web.Response:
+        """End a stream and forget it."""
         await self._fleet.remove(request.match_info["name"])
         return web.Response(status=204)
 
     async def pause(self, request: web.Request) -> web.Response:
+        """Leave a stream's camera alone until it is resumed."""
         return await self._done(request, self._fleet.pause)
 
     async def resume(self, request: web.Request) -> web.Response:
+        """Go on with a stream that was paused or has ended."""
         return await self._done(request, self._fleet.resume)
 
     async def _done(self, request: web.Request, work: Callable[[str], Awaitable[None]]) -> web.Response:
         await work(request.match_info["name"])
         return await self.one(request)
 
-    def _entry(self, report: StreamReport) -> dict[str, Any]:
+    def _entry(self, report: StreamReport) -> StreamEntry:
         settings = {k: v for k, v in msgspec.structs.asdict(report.settings).items() if k not in _SECRETS}
         now = time.monotonic()
-        entry: dict[str, Any] = {
-            "name": report.name,
-            "settings": {"url": redact_address(report.settings.url)} | settings,
-            "state": report.state,
-            "paused": report.paused,
-            "processed": report.processed,
-            "skipped": dict(report.skipped),
-            "fps": {"delivered": round(report.delivered.at(now), 1), "analysed": round(report.analysed.at(now), 1)},
-            "ageMs": round(report.age * 1000, 1),
-            "looksHeldMs": round(report.looks_held * 1000),
-            "source": msgspec.structs.asdict(report.source),
-        }
-        if report.error is not None:
-            entry["error"] = error_object(report.error)
-        if report.clock is not None:
-            entry |= {"clock": report.clock, "image": dict(zip(("width", "height"), report.size, strict=True))}
-        for kind, messages in (("status", self._hub.states), ("frame", self._hub.frames)):
-            if report.name in messages:
-                entry[kind] = msgspec.Raw(messages[report.name].data)
-        return entry
+        return StreamEntry(
+            name=report.name,
+            settings={"url": redact_address(report.settings.url)} | settings,
+            state=report.state,
+            paused=report.paused,
+            processed=report.processed,
+            skipped=dict(report.skipped),
+            fps=Fps(round(report.delivered.at(now), 1), round(report.analysed.at(now), 1)),
+            age_ms=round(report.age * 1000, 1),
+            looks_held_ms=round(report.looks_held * 1000),
+            source=report.source,
+            error=error_object(report.error) if report.error else msgspec.UNSET,
+            clock=report.clock or msgspec.UNSET,
+            image=ImageSize(*report.size) if report.clock else msgspec.UNSET,
+            # Records are there as JSON already.
+            status=cast(StatusRecord, _encoded(self._hub.states.get(report.name))),
+            frame=cast(FrameRecord, _encoded(self._hub.frames.get(report.name))),
+        )
+
+
+def _encoded(message: Message | None) -> msgspec.Raw | msgspec.UnsetType:
+    return msgspec.Raw(message.data) if message else msgspec.UNSET
 
 
 def _settings(data: bytes) -> StreamSettings:

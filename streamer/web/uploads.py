@@ -103,7 +103,7 @@ async def body(request: web.Request, limit: int = _MAX_BODY) -> bytes:
             if len(data) > limit:
                 raise _too_large(limit)
     except _BROKEN as error:
-        raise PictureError(f"the body cannot be read: {error}", _RESEND, code="badRequest") from None
+        raise _bad(f"the body cannot be read: {' '.join(str(error).split())}", _RESEND) from None
     return bytes(data)
 
 
@@ -121,7 +121,7 @@ async def _from_form(request: web.Request, limit: int) -> Upload:
         else:
             raise _bad(f"the form has more than {_MOST_FIELDS} fields", "send fewer")
     except _BROKEN as error:
-        raise _bad(f"the form cannot be read: {error}", _RESEND) from None
+        raise _bad(f"the form cannot be read: {' '.join(str(error).split())}", _RESEND) from None
     if not upload.pictures:
         raise _bad("the form has no file", f"use one of the file fields {', '.join(FILE_FIELDS)}")
     return upload
