@@ -17,6 +17,7 @@
     │   ├── CorruptError         the video is broken before its end
     │   └── DisconnectedError    a live stream ended
     ├── UnknownStreamError     no stream of that name is in this run
+    ├── NotRunningError        the run has not begun, or is over
     ├── ForbiddenError         not for whoever asked
     ├── PausedError            why a paused stream is offline
     ├── PictureError           a still picture cannot be read
@@ -127,6 +128,10 @@ class DisconnectedError(SourceError):
 
 class UnknownStreamError(StreamerError):
     code = "unknownStream"
+
+
+class NotRunningError(StreamerError):
+    code = "notRunning"
 
 
 class ForbiddenError(StreamerError):
