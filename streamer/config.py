@@ -23,7 +23,8 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 SomeSeconds = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 T = TypeVar("T")
-Name = Annotated[str, msgspec.Meta(pattern=r"^[\w][\w. -]{0,63}$")]
+# Also the name of a log file, which may have 255 bytes: up to four a character.
+Name = Annotated[str, msgspec.Meta(pattern=r"^\w[\w. -]{0,59}\Z")]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -6,10 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.config import (
+    Name,
     Pipeline,
     Settings,
     StreamSettings,
     address,
+    convert,
     data_folder,
     parse,
     read_pipeline,
@@ -135,3 +137,11 @@ def test_names_for_sources_are_valid_and_different(urls: list[str]) -> None:
         names.add(name)
     streams = {name: {"url": "x"} for name in names}
     assert set(msgspec.convert({"streams": streams}, Settings).streams) == names
+
+
+@pytest.mark.parametrize("name", ["a\n", "", " a", "../a", "a/b", "a" * 61, ".a"])
+def test_a_streams_name_is_a_files_name_too(name: str) -> None:
+    with pytest.raises(ConfigError):
+        convert(name, Name, "here")
+    longest = "\U00010400" * 60
+    assert len(f"{convert(longest, Name, 'here')}.jsonl".encode()) <= 255
