@@ -60,6 +60,29 @@ async def test_a_lost_camera_is_shown_as_offline_and_comes_back(page: Page, face
             await run.stop()
 
 
+async def test_a_stream_that_is_added_appears_and_one_that_is_removed_has_ended(page: Page, face_clip: Path) -> None:
+    async with RtspServer({"a": face_clip, "b": face_clip}) as server, running("run", "-s", server.url("a")) as run:
+        await page.goto(run.page)
+        await page.get_by_text("woman").first.wait_for(timeout=30_000)
+        ask = "async ([method, path, body]) => (await fetch('/api/streams/' + path, {method, body})).status"
+        assert await page.evaluate(ask, ["PUT", "hall", f'{{"url": "{server.url("b")}"}}']) == 201
+        tile = page.get_by_label("hall", exact=True)
+        await tile.get_by_text("woman").first.wait_for(timeout=30_000)
+        assert await page.evaluate(ask, ["POST", "hall/pause", None]) == 200
+        await tile.get_by_text("the stream is paused").wait_for()
+        assert await page.evaluate(ask, ["POST", "hall/resume", None]) == 200
+        await tile.get_by_text("woman").first.wait_for()
+        await tile.get_by_text("the stream is paused").wait_for(state="hidden")
+        assert await page.evaluate(ask, ["DELETE", "hall", None]) == 204
+        await tile.get_by_text("Ended", exact=True).wait_for()
+        await page.get_by_text("woman").first.wait_for()
+        await page.reload()
+        await page.get_by_text("woman").first.wait_for()
+        assert await tile.count() == 0
+        await page.goto("about:blank")
+        await run.stop()
+
+
 # The overlay's colour on the canvas, as left, top, right in pixels of the picture (the label hangs below the box).
 OVERLAY = """async track => {
     const { trackColor } = await import("/overlay.js");
