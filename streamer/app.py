@@ -66,8 +66,10 @@ class App:
             stack.callback(workshop.close)
             models = await asyncio.to_thread(self._fetch, workshop)
             self._decoding = DecodingBudget(workshop.engine.threads)
-            hub = Hub(await stack.enter_async_context(_keepers(self._settings.log)))
-            self._fleet = Fleet(hub, self._session, partial(self._analyse, workshop, models), on_state)
+            hub = Hub(self._session, await stack.enter_async_context(_keepers(self._settings.log)))
+            self._fleet = Fleet(
+                hub, self._session, partial(self._analyse, workshop, models), on_state, raw=self._settings.raw
+            )
             on_ready(await self._serve(stack, hub, workshop, self._fleet))
             with suppress(TimeoutError):
                 async with asyncio.timeout(duration):
@@ -100,7 +102,7 @@ class App:
         def source(share: Share) -> AsyncGenerator[Frame | StateChange, None]:
             return keep_open(stream, share, host, report.source, report.next_seq)
 
-        async with aclosing(analyse_stream(stream, source, models, self._settings.raw, report.next_track)) as items:
+        async with aclosing(analyse_stream(stream, source, models, True, report.next_track)) as items:
             async for item in items:
                 if isinstance(item, FrameResult) and item.frame.live and item.took > _LATE * stream.max_age:
                     self._decoding.late()
@@ -123,7 +125,8 @@ class App:
         return Addresses(f"http://{host}:{http_port}/", f"ws://{host}:{ws_port}/")
 
     def _hello(self) -> bytes:
-        return encode(HelloRecord(SCHEMA_VERSION, f"facestreamer {__version__}", self._session, list(self.reports)))
+        states = {name: report.state for name, report in self.reports.items()}
+        return encode(HelloRecord(SCHEMA_VERSION, f"facestreamer {__version__}", self._session, list(states), states))
 
 
 @asynccontextmanager

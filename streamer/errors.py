@@ -16,6 +16,7 @@
     │   ├── UnsupportedCodecError  it holds video of a kind that this FFmpeg does not know
     │   ├── CorruptError         the video is broken before its end
     │   └── DisconnectedError    a live stream ended
+    ├── SubscriptionError      a websocket client asked for something that cannot be understood
     ├── UnknownStreamError     no stream of that name is in this run
     ├── NotRunningError        the run has not begun, or is over
     ├── ForbiddenError         not for whoever asked
@@ -124,6 +125,10 @@ class CorruptError(SourceError):
 
 class DisconnectedError(SourceError):
     code = "ended"
+
+
+class SubscriptionError(StreamerError):
+    code = "badSubscription"
 
 
 class UnknownStreamError(StreamerError):

@@ -103,14 +103,19 @@ class Fleet:
         session: str,
         analyse: Analyse,
         on_state: Callable[[StreamReport], None] = lambda _: None,
+        *,
+        raw: bool = False,
     ) -> None:
-        """`analyse` gives the results of one stream, which fails with StreamerError."""
+        """`analyse` gives the results of one stream, which fails with StreamerError. With `raw` all records carry what
+        is not smoothed, too.
+        """
         self.reports: dict[str, StreamReport] = {}
         self.running = False
         self._hub = hub
         self._session = session
         self._analyse = analyse
         self._on_state = on_state
+        self._raw = raw
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._changes: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
@@ -271,7 +276,7 @@ class Fleet:
     async def _publish(self, report: StreamReport, item: FrameResult | StateChange) -> None:
         if isinstance(item, FrameResult):
             report.count(item)
-            record = frame_record(item, report.name, self._session)
+            record = frame_record(item, report.name, self._session, raw=self._raw)
             await self._hub.publish(Message(report.name, encode(record), item))
             return
         report.state, report.error = item.state, item.error

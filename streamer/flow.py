@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator
@@ -16,6 +17,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
+_REMEMBERED = 500  # records of each stream, for consumers that come back
 _MOST_WAITING = 1000  # messages that one consumer may leave waiting
 
 
@@ -164,6 +166,12 @@ class Output(Protocol):
     async def put(self, message: Message) -> None: ...
 
 
+class Consumer(Protocol):
+    """Somebody who is shown every message and never makes anybody wait."""
+
+    def offer(self, message: Message) -> None: ...
+
+
 class Slots:
     """What one slow consumer has yet to take, in the order of publishing: the newest frame of each stream, and changes
     of state.
@@ -200,20 +208,29 @@ class Slots:
 class Hub:
     """Where the streams' records meet their consumers, and where the newest of each can be looked up."""
 
-    def __init__(self, keepers: tuple[Output, ...] = ()) -> None:
-        """`keepers` are the outputs that must lose nothing; publishing waits for them, and for nobody else."""
+    def __init__(self, session: str = "", keepers: tuple[Output, ...] = ()) -> None:
+        """`keepers` are the outputs that must lose nothing; publishing waits for them, and for nobody else.
+
+        `past` holds the last records of each stream, encoded, each with its `seq`; a state's is half of one more than
+        that of the frame before it.
+        """
+        self.session = session
         self._keepers = keepers
-        self._slots: set[Slots] = set()
+        self._consumers: set[Consumer] = set()
         self.states: dict[str, Message] = {}
         self.frames: dict[str, Message] = {}
+        self.past: dict[str, deque[tuple[float, bytes]]] = {}
 
     async def publish(self, message: Message) -> None:
         if message.result is None:
             self.states[message.stream] = message
         elif not message.passed_over:
             self.frames[message.stream] = message
-        for slots in self._slots:
-            slots.offer(message)
+        past = self.past.setdefault(message.stream, deque(maxlen=_REMEMBERED))
+        seq = message.result.frame.seq if message.result else math.floor(past[-1][0]) + 0.5 if past else -0.5
+        past.append((seq, message.data))
+        for consumer in self._consumers:
+            consumer.offer(message)
         for keeper in self._keepers:
             await keeper.put(message)
 
@@ -221,6 +238,16 @@ class Hub:
         """A stream is no more: newcomers hear nothing of it."""
         self.states.pop(stream, None)
         self.frames.pop(stream, None)
+        self.past.pop(stream, None)
+
+    @contextlib.contextmanager
+    def attach(self, consumer: "Consumer") -> Iterator[None]:
+        """Offer it everything until the block is left."""
+        self._consumers.add(consumer)
+        try:
+            yield
+        finally:
+            self._consumers.discard(consumer)
 
     @contextlib.contextmanager
     def subscribe(self) -> Iterator[Slots]:
@@ -228,8 +255,5 @@ class Hub:
         slots = Slots()
         for message in (*self.states.values(), *self.frames.values()):
             slots.offer(message)
-        self._slots.add(slots)
-        try:
+        with self.attach(slots):
             yield slots
-        finally:
-            self._slots.discard(slots)

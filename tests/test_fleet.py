@@ -95,7 +95,7 @@ class Kept:
 class Run:
     def __init__(self, **streams: StreamSettings) -> None:
         self.cameras, self.kept = Cameras(), Kept()
-        self.hub = Hub((self.kept,))
+        self.hub = Hub("s1", (self.kept,))
         self.fleet = Fleet(self.hub, "s1", self.cameras.analyse)
         self.task = asyncio.create_task(self.fleet.run(streams))
 

@@ -183,7 +183,7 @@ class Keeper:
 
 async def test_keepers_get_everything_and_newcomers_the_newest() -> None:
     keeper = Keeper()
-    hub = Hub((keeper,))
+    hub = Hub(keepers=(keeper,))
     for each in (Message("a", b"live"), message("a", 1), message("a", 2), message("a", 3, skipped="x")):
         await hub.publish(each)
     assert keeper.kept == [b"live", b"a1", b"a2", b"a3"]
