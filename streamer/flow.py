@@ -28,8 +28,10 @@ class OverrunError(StreamerError):
 class Mailbox(Generic[A]):
     """Hands items from one thread to one coroutine, in order."""
 
-    def __init__(self, supersede: Callable[[A], A], *, size: int = 2, limit: int = 4096) -> None:
-        """`size` items wait at most for a patient `put`; `limit` bounds what an impatient one may pile up."""
+    def __init__(self, supersede: Callable[[A, A], A], *, size: int = 2, limit: int = 4096) -> None:
+        """`supersede` tells what becomes of an item that still waits when a newer one comes. `size` items wait at most
+        for a patient `put`; `limit` bounds what an impatient one may pile up.
+        """
         self._loop = asyncio.get_running_loop()
         self._supersede = supersede
         self._size = size
@@ -43,16 +45,16 @@ class Mailbox(Generic[A]):
     def put(self, item: A, *, newest_wins: bool) -> bool:
         """From the thread. False once the mailbox is finished. Raises OverrunError.
 
-        With `newest_wins` it never waits: an item that nobody has taken yet becomes `supersede(item)`, which still
-        has its place in the order. Without, it waits until there is room (files: none is passed over).
+        With `newest_wins` it never waits: items that nobody has taken yet become `supersede(waiting, item)`, which still
+        have their places in the order. Without, it waits until there is room (files: none is passed over).
         """
         with self._lock:
             if not newest_wins:
                 self._lock.wait_for(lambda: self._finished or len(self._items) < self._size)
-            elif self._items:
-                self._items[-1] = self._supersede(self._items[-1])
             if self._finished:
                 return False
+            if newest_wins:
+                self._items = deque(self._supersede(waiting, item) for waiting in self._items)
             if len(self._items) >= self._limit:
                 raise OverrunError(f"the analysis took none of {self._limit} pictures")
             self._items.append(item)

@@ -12,8 +12,8 @@ from streamer.flow import Hub, Mailbox, Message, OverrunError, Slots, ordered
 from tests.test_contract import frame
 
 
-def marked(item: str) -> str:
-    return item if item.startswith("skipped") else f"skipped {item}"
+def marked(item: str, newer: str) -> str:
+    return item if item.startswith("skipped") or newer == "nothing" else f"skipped {item}"
 
 
 async def take(mailbox: Mailbox[str]) -> str | None:
@@ -38,6 +38,17 @@ async def test_the_newest_wins_and_the_others_keep_their_place() -> None:
     mailbox.put("d", newest_wins=True)
     mailbox.finish()
     assert await take_all(mailbox) == ["skipped b", "skipped c", "d"]
+
+
+async def test_what_supersedes_nothing_leaves_the_waiting_as_they_are() -> None:
+    mailbox = Mailbox(marked)
+    for item in ("a", "b", "nothing", "nothing"):
+        mailbox.put(item, newest_wins=True)
+    assert await take(mailbox) == "skipped a"
+    assert await take(mailbox) == "b"
+    mailbox.put("c", newest_wins=True)
+    mailbox.finish()
+    assert await take_all(mailbox) == ["skipped nothing", "skipped nothing", "c"]
 
 
 async def test_a_patient_put_waits_until_there_is_room_and_nothing_is_skipped() -> None:
