@@ -17,6 +17,7 @@ B = TypeVar("B")
 
 
 _MOST_WAITING = 1000  # messages that one consumer may leave waiting
+_ALONG = 256  # items that take the room of one, if all but the last need none
 
 
 class OverrunError(StreamerError):
@@ -94,42 +95,56 @@ class Mailbox(Generic[A]):
             return self._items.popleft() if self._items else None
 
 
-async def ordered(source: AsyncIterable[A], work: Callable[[A], Awaitable[B]], width: int) -> AsyncGenerator[B, None]:
+async def ordered(
+    source: AsyncIterable[A],
+    work: Callable[[A], Awaitable[B]],
+    width: int,
+    light: Callable[[A], bool] = lambda _: False,
+) -> AsyncGenerator[B, None]:
     """`work` on the items of `source`, up to `width` at a time, the results in the order of the items.
 
     An item is taken from the source only when there is room to work on it, so that a newest-wins source stays fresh.
+    Those that are `light` need none and go along with the next that is not: what the source already holds for that one
+    it must not hold until somebody takes the results.
     """
     room = asyncio.Semaphore(width)
-    tasks: asyncio.Queue[asyncio.Future[B] | None] = asyncio.Queue()  # bounded by `room`
+    # What is under way, and whether the room is free after it; bounded by `room`.
+    tasks: asyncio.Queue[tuple[asyncio.Future[B], bool] | None] = asyncio.Queue()
 
     async def pump() -> None:
         items = aiter(source)
         try:
             while True:
                 await room.acquire()
-                item = await anext(items)
-                tasks.put_nowait(asyncio.ensure_future(work(item)))
+                for left in reversed(range(_ALONG)):
+                    item = await anext(items)
+                    last = not left or not light(item)
+                    tasks.put_nowait((asyncio.ensure_future(work(item)), last))
+                    if last:
+                        break
         except StopAsyncIteration:
             tasks.put_nowait(None)
         except Exception as error:  # noqa: BLE001  # handed on, in its place in the order
             failed: asyncio.Future[B] = asyncio.get_running_loop().create_future()
             failed.set_exception(error)
-            tasks.put_nowait(failed)
+            tasks.put_nowait((failed, True))
 
     pumping = asyncio.create_task(pump())
-    task: asyncio.Future[B] | None = None
+    pending: list[asyncio.Future[Any]] = [pumping]
     try:
-        while (task := await tasks.get()) is not None:
-            yield await task
-            room.release()
+        while (under_way := await tasks.get()) is not None:
+            pending[1:] = [under_way[0]]
+            yield await under_way[0]
+            if under_way[1]:
+                room.release()
     finally:
         pumping.cancel()
-        pending: list[asyncio.Future[Any] | None] = [pumping, task]
         while not tasks.empty():
-            pending.append(tasks.get_nowait())
-        for each in filter(None, pending):
+            if (left_over := tasks.get_nowait()) is not None:
+                pending.append(left_over[0])
+        for each in pending:
             each.cancel()
-        await asyncio.gather(*filter(None, pending), return_exceptions=True)
+        await asyncio.gather(*pending, return_exceptions=True)
         await _close(source)
 
 

@@ -148,6 +148,49 @@ async def test_ordered_work_can_be_left_early() -> None:
     assert closed == [True]
 
 
+async def test_what_needs_no_work_waits_for_no_room_and_goes_along_with_the_next_that_does() -> None:
+    given = list[int]()
+
+    async def source() -> AsyncGenerator[int, None]:
+        for n in range(400):
+            given.append(n)
+            yield n
+
+    async def work(n: int) -> int:
+        return n
+
+    results = ordered(source(), work, 2, light=lambda n: n % 10 != 9 and n < 30)
+    assert await anext(results) == 0
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert given == list(range(20))  # nobody takes results: room for 9 and 19, and the others on their way
+    assert [await anext(results) for _ in range(20)] == list(range(1, 21))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert given == list(range(31))  # room for 29 and 30, neither of which goes along with another
+    await results.aclose()
+
+
+async def test_what_needs_no_work_does_not_pile_up_for_ever() -> None:
+    given = list[int]()
+
+    async def source() -> AsyncGenerator[int, None]:
+        for n in range(10_000):
+            given.append(n)
+            yield n
+
+    async def work(n: int) -> int:
+        return n
+
+    results = ordered(source(), work, 2, light=lambda _: True)
+    assert await anext(results) == 0
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(given) == 2 * 256
+    assert [await anext(results) for _ in range(3000)] == list(range(1, 3001))
+    await results.aclose()
+
+
 def message(stream: str, seq: int, skipped: str | None = None) -> Message:
     result = FrameResult(frame(seq=seq, skipped=skipped), (), {}, 0, 10.0)
     return Message(stream, f"{stream}{seq}".encode(), result)
