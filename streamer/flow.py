@@ -46,8 +46,8 @@ class Mailbox(Generic[A]):
     def put(self, item: A, *, newest_wins: bool) -> bool:
         """From the thread. False once the mailbox is finished. Raises OverrunError.
 
-        With `newest_wins` it never waits: items that nobody has taken yet become `supersede(waiting, item)`, which still
-        have their places in the order. Without, it waits until there is room (files: none is passed over).
+        With `newest_wins` it never waits: items that nobody has taken yet become `supersede(waiting, item)`, which
+        still have their places in the order. Without, it waits until there is room (files: none is passed over).
         """
         with self._lock:
             if not newest_wins:
@@ -108,44 +108,52 @@ async def ordered(
     it must not hold until somebody takes the results.
     """
     room = asyncio.Semaphore(width)
-    # What is under way, and whether the room is free after it; bounded by `room`.
-    tasks: asyncio.Queue[tuple[asyncio.Future[B], bool] | None] = asyncio.Queue()
-
-    async def pump() -> None:
-        items = aiter(source)
-        try:
-            while True:
-                await room.acquire()
-                for left in reversed(range(_ALONG)):
-                    item = await anext(items)
-                    last = not left or not light(item)
-                    tasks.put_nowait((asyncio.ensure_future(work(item)), last))
-                    if last:
-                        break
-        except StopAsyncIteration:
-            tasks.put_nowait(None)
-        except Exception as error:  # noqa: BLE001  # handed on, in its place in the order
-            failed: asyncio.Future[B] = asyncio.get_running_loop().create_future()
-            failed.set_exception(error)
-            tasks.put_nowait((failed, True))
-
-    pumping = asyncio.create_task(pump())
+    under_way: _UnderWay[B] = asyncio.Queue()
+    pumping = asyncio.create_task(_pump(source, work, light, room, under_way))
     pending: list[asyncio.Future[Any]] = [pumping]
     try:
-        while (under_way := await tasks.get()) is not None:
-            pending[1:] = [under_way[0]]
-            yield await under_way[0]
-            if under_way[1]:
+        while (first := await under_way.get()) is not None:
+            task, last = first
+            pending[1:] = [task]
+            yield await task
+            if last:
                 room.release()
     finally:
-        pumping.cancel()
-        while not tasks.empty():
-            if (left_over := tasks.get_nowait()) is not None:
-                pending.append(left_over[0])
+        while not under_way.empty():
+            pending += (under_way.get_nowait() or ())[:1]
         for each in pending:
             each.cancel()
         await asyncio.gather(*pending, return_exceptions=True)
         await _close(source)
+
+
+# Work in order, each with whether the room is free after it; None at the end. Bounded by the room.
+_UnderWay = asyncio.Queue[tuple[asyncio.Future[B], bool] | None]
+
+
+async def _pump(
+    source: AsyncIterable[A],
+    work: Callable[[A], Awaitable[B]],
+    light: Callable[[A], bool],
+    room: asyncio.Semaphore,
+    under_way: _UnderWay[B],
+) -> None:
+    items = aiter(source)
+    try:
+        while True:
+            await room.acquire()
+            for left in reversed(range(_ALONG)):
+                item = await anext(items)
+                last = not left or not light(item)
+                under_way.put_nowait((asyncio.ensure_future(work(item)), last))
+                if last:
+                    break
+    except StopAsyncIteration:
+        under_way.put_nowait(None)
+    except Exception as error:  # noqa: BLE001  # handed on, in its place in the order
+        failed: asyncio.Future[B] = asyncio.get_running_loop().create_future()
+        failed.set_exception(error)
+        under_way.put_nowait((failed, True))
 
 
 async def each(source: AsyncIterable[A], work: Callable[[A], B]) -> AsyncGenerator[B, None]:
