@@ -176,9 +176,7 @@ def test_a_source_whose_means_are_spent_is_passed_over_up_to_the_next_key_pictur
     assert play(one, time, 45, first=30) == ["overload"] * 20 + [None] * 25
 
 
-def test_a_key_picture_that_cannot_be_paid_is_passed_over_too(
-    time: Time, budget: DecodingBudget, purse: Purse
-) -> None:
+def test_a_key_picture_that_cannot_be_paid_is_passed_over_too(time: Time, budget: DecodingBudget, purse: Purse) -> None:
     one = intake(purse)
     budget.late()
     play(one, time, 1)
@@ -249,7 +247,9 @@ def test_a_camera_whose_clock_runs_slow_is_not_late_and_a_wrap_is_no_new_beginni
     assert max(lags) < 0.01
     wrapped = Backlog()
     period = 2**32 / 90_000
-    lags = [wrapped.update((period - 1 + n * STEP) % period, 100 + n * STEP + (0.5 if n > 30 else 0)) for n in range(60)]
+    lags = [
+        wrapped.update((period - 1 + n * STEP) % period, 100 + n * STEP + (0.5 if n > 30 else 0)) for n in range(60)
+    ]
     assert lags[30] == pytest.approx(0, abs=1e-6)
     assert lags[59] == pytest.approx(0.5, abs=0.02)
 
