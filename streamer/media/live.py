@@ -53,7 +53,8 @@ def _frames(container: InputContainer, video: VideoStream, opening: Opening, pur
                 passed_over = "corrupt"
             intake.decoded(time.thread_time() - began)
         if passed_over and packet.size and frames.begun:  # nobody will see it, but it has its place in the order
-            yield frames.passed_over(arrived, clock.read(None, time.time(), arrived), passed_over)
+            reading = clock.read(_shown(packet), time.time(), arrived, intake.lag)
+            yield frames.passed_over(arrived, reading, passed_over)
         for picture in pictures:
             arrived = time.monotonic()
             reading = clock.read(picture.time, time.time(), arrived, intake.lag)
@@ -105,10 +106,15 @@ def _sent(packet: "Packet[VideoStream]", where: Address) -> float | None:
     return float(packet.dts * packet.time_base)
 
 
+def _shown(packet: "Packet[VideoStream]") -> float | None:
+    """The presentation time of its picture, in seconds."""
+    return None if packet.pts is None else float(packet.pts * packet.time_base)
+
+
 def _synchronise(clock: LiveClock, packet: "Packet[VideoStream]") -> None:
     wall = camera_time(packet)
-    if wall is not None and packet.pts is not None:
-        clock.synchronise(float(packet.pts * packet.time_base), wall)
+    if wall is not None:
+        clock.synchronise(_shown(packet), wall)
 
 
 def camera_time(packet: "Packet[VideoStream]") -> float | None:
