@@ -35,7 +35,7 @@ def _frames(container: InputContainer, video: VideoStream, opening: Opening, pur
     where, stream = opening.where, opening.stream
     frames = FrameMaker(opening.first_seq, stream.rotate, live=True)
     last, clock, intake = time.monotonic(), LiveClock(), Intake(stream, purse)
-    damage = _Damage(lossy=where.options.get("rtsp_transport") == "udp")
+    damage, gap = _Damage(lossy=where.options.get("rtsp_transport") == "udp"), False
     for packet in container.demux(video):
         arrived = time.monotonic()
         # When its patience is at an end FFmpeg hands over the picture that it held back: by now an old one.
@@ -44,10 +44,11 @@ def _frames(container: InputContainer, video: VideoStream, opening: Opening, pur
         _synchronise(clock, packet)
         passed_over = intake.passes_over(_sent(packet, where), packet.is_keyframe, arrived)
         pictures: list[VideoFrame] = []
+        gap = gap or passed_over is not None
         if not passed_over:
             began = time.thread_time()
             try:
-                pictures = packet.decode()
+                pictures, gap = _decoded(packet, alone=stream.keyframes_only, gap=gap), False
             except av.error.InvalidDataError:
                 damage.found()
                 passed_over = "corrupt"
@@ -66,6 +67,22 @@ def _frames(container: InputContainer, video: VideoStream, opening: Opening, pur
                 f"{where.shown}: no clean picture for {stream.stall:g} s",
                 "packets are lost on the way: try transport = tcp, a cable, or the camera's smaller stream",
             )
+
+
+def _decoded(packet: "Packet[VideoStream]", *, alone: bool, gap: bool) -> list[VideoFrame]:
+    """The pictures of a packet. Behind a `gap` none that the decoder held back from before: they are old by now. One
+    that stands `alone` is not held back for others that might have to be shown before it.
+    """
+    codec = packet.stream.codec_context
+    if gap:
+        codec.flush_buffers()
+    pictures = packet.decode()
+    if alone and packet.size and not pictures:
+        pictures = codec.decode(None)
+        codec.flush_buffers()
+        for picture in pictures:
+            picture.time_base = packet.time_base
+    return pictures
 
 
 class _Damage:
