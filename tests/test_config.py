@@ -21,7 +21,6 @@ from streamer.config import (
 )
 from streamer.errors import ConfigError, StreamerError, redact, redact_address
 
-
 DOOR = "[streams.door]\nurl = 'a'\n"
 
 
@@ -111,7 +110,8 @@ def test_paths_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
 
 def test_what_of_a_stream_is_analysed() -> None:
     text = (
-        f"{DOOR}region = [[0, 0], [0.5, 0], [0.5, 1]]\nmasks = [[[0, 0], [1, 0.0], [1, 1]], [[0, 0], [1, 0], [0, 1], [0, 0]]]"
+        f"{DOOR}region = [[0, 0], [0.5, 0], [0.5, 1]]\nmasks = [[[0, 0], [1, 0.0], [1, 1]],"
+        "[[0, 0], [1, 0], [0, 1], [0, 0]]]"
         "\nrotate = 270\nfps = 5\nkeyframes_only = true\ninterval = 0.2\nmotion = 0.01\nhardware = 'cuda'\nloop = true"
     )
     assert parse(text, Settings, "x").streams["door"] == StreamSettings(
