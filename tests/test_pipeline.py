@@ -37,13 +37,13 @@ def pictures(face_clip: Path) -> list[Pixels]:
     return [cv2.resize(picture, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA).astype(np.uint8) for picture in whole]
 
 
-def recorded(pictures: Iterable[Pixels]) -> Source:
+def recorded(pictures: Iterable[Pixels], step: float = STEP) -> Source:
     """The pictures as a file's, 25 a second by their times."""
 
     async def frames(share: Share) -> AsyncGenerator[Frame, None]:
         for seq, pixels in enumerate(pictures):
             await share.take()
-            yield a_frame(seq, seq * STEP, pixels, live=False)
+            yield a_frame(seq, seq * step, pixels, live=False)
 
     return frames
 
@@ -115,6 +115,16 @@ async def test_between_two_searches_faces_are_followed(
     assert min(overlaps(results, full)[5:]) > 0.8
     off = [np.abs(the_face(a).landmarks - the_face(b).landmarks).mean() for a, b in zip(results, full, strict=True)]
     assert np.mean(off) < 0.03 * WIDTH
+
+
+async def test_who_is_looked_for_less_often_than_tracks_last_keeps_the_number(
+    realtime: Models, pictures: list[Pixels]
+) -> None:
+    interval = 1.5 * realtime.pipeline.track.lost
+    results = await analysed(recorded([pictures[0]] * 10, step=0.5), realtime, interval=interval)
+    assert sum("detect" in result.timings for result in results) == 4
+    assert {the_face(result).track_id for result in results} == {1}
+    assert min(the_face(result).age for result in results) > 10
 
 
 async def test_where_nothing_moves_nothing_is_searched_and_faces_stay(realtime: Models, pictures: list[Pixels]) -> None:
