@@ -138,10 +138,10 @@ class StreamSettings(_Strict, frozen=True):
     seconds, twice as long each time up to `retry_max`. A live picture older than `max_age` seconds is not analysed.
 
     `rotate` turns the picture clockwise, in degrees. At most `fps` pictures a second are analysed (0: all), and with
-    `keyframes_only` no others are even decoded. Faces are looked for every `interval` seconds (0: in each picture)
-    and followed in between, and only where more than a share `motion` of the picture has changed (0: always). Only
-    faces whose centre is inside the polygon `region` and outside of all `masks` count; points are x, y as shares of
-    width and height of the picture as displayed.
+    `keyframes_only` key pictures only: of a live source no others are even decoded. Faces are looked for every
+    `interval` seconds (0: in each picture) and followed in between, and only where more than a share `motion` of the
+    picture has changed (0: always). Only faces whose centre is inside the polygon `region` and outside of all `masks`
+    count; points are x, y as shares of width and height of the picture as displayed.
     """
 
     url: str
