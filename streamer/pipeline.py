@@ -42,7 +42,7 @@ async def analyse_stream(
     with models.engine.turns.share() as share:
         path = _Path(stream, models, share, keep_raw, first_track)
         # As many may be analysed as there are turns, and as many results wait to be taken.
-        analysed = ordered(source(share), path.analyse, 2 * models.engine.turns.width)
+        analysed = ordered(source(share), path.analyse, 2 * models.engine.turns.width, _passes_through)
         async with aclosing(each(analysed, path.smooth)) as results:
             async for result in results:
                 yield result
@@ -181,6 +181,10 @@ class _Path:
         if not frame.live:
             return settings.interval
         return max(settings.interval, min(_PER_WAIT * self._share.waited, settings.interval_max))
+
+
+def _passes_through(item: Item) -> bool:
+    return isinstance(item, StateChange) or item.skipped is not None
 
 
 def _ms(start: float, end: float | None = None) -> float:
