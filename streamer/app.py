@@ -106,6 +106,7 @@ class App:
             async for item in items:
                 if isinstance(item, FrameResult) and item.frame.live and item.took > _LATE * stream.max_age:
                     self._decoding.late()
+                    workshop.engine.turns.late()
                 yield item
 
     async def _serve(self, stack: AsyncExitStack, hub: Hub, workshop: Workshop, fleet: Fleet) -> Addresses:

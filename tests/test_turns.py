@@ -295,3 +295,16 @@ async def _play(steps: list[tuple[str, int]], width: int) -> None:
             taker.cancel()
         await asyncio.gather(*chain(*takers), return_exceptions=True)
     assert await free(world.turns) == width
+
+
+async def test_after_late_results_fewer_turns_are_held_at_a_time_until_none_is_late() -> None:
+    clock = [0.0]
+    turns = Turns(4, lambda: clock[0])
+    for second in range(1, 9):  # too many complaints at once count as one, and one turn is always left
+        clock[0] = float(second)
+        turns.late()
+        turns.late()
+        assert await free(turns) == max(4 - second, 1)
+    for back in (2, 3, 4, 4):
+        clock[0] += 6
+        assert await free(turns) == back
