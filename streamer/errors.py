@@ -18,6 +18,7 @@
     │   └── DisconnectedError    a live stream ended
     ├── SubscriptionError      a websocket client asked for something that cannot be understood
     ├── UnknownStreamError     no stream of that name is in this run
+    ├── NotRunningError        the run has not begun, or is over
     ├── NoTokenError           whoever asks must first show a token
     ├── ForbiddenError         not for whoever asked
     ├── NoPictureError         a stream has not delivered one yet
@@ -135,6 +136,10 @@ class SubscriptionError(StreamerError):
 
 class UnknownStreamError(StreamerError):
     code = "unknownStream"
+
+
+class NotRunningError(StreamerError):
+    code = "notRunning"
 
 
 class NoTokenError(StreamerError):
