@@ -35,25 +35,16 @@ async def push_server(
 
     async def client(connection: ServerConnection) -> None:
         try:
+            if connection.request is not None:
+                access.check(_asker(connection, connection.request), "view")
             await _serve(connection, hub, fanout, hello)
-        except SubscriptionError as error:
+        except (SubscriptionError, NoTokenError) as error:
             await connection.close(_POLICY_VIOLATION, str(error)[:120])
         except ConnectionClosed:
             pass  # clients come and go as they please
 
     def check(connection: ServerConnection, request: Request) -> Response | None:
-        try:
-            asker = _asker(connection, request)
-            if not origin_allowed(asker.origin, asker.host, settings.origins):
-                raise ForbiddenError("pages of this origin are not allowed", "see [server] origins")
-            access.check(asker, "view")
-        except NoTokenError as error:
-            response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{error}\n")
-            response.headers["WWW-Authenticate"] = 'Bearer realm="facestreamer"'
-            return response
-        except ForbiddenError as error:
-            return connection.respond(http.HTTPStatus.FORBIDDEN, f"{error}\n")
-        return None
+        return _refusal(connection, request, access, settings.origins)
 
     try:
         server = await serve(
@@ -79,6 +70,26 @@ async def push_server(
     finally:
         server.close()
         await server.wait_closed()
+
+
+def _refusal(
+    connection: ServerConnection, request: Request, access: Access, origins: tuple[str, ...]
+) -> Response | None:
+    """The answer to somebody who may not connect."""
+    try:
+        asker = _asker(connection, request)
+        if not origin_allowed(asker.origin, asker.host, origins):
+            raise ForbiddenError("pages of this origin are not allowed", "see [server] origins")
+        access.check(asker, "view")
+    except NoTokenError as error:
+        if "Origin" in request.headers:  # a browser tells its page only how a connection ends, and that must begin
+            return None
+        response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{error}\n")
+        response.headers["WWW-Authenticate"] = 'Bearer realm="facestreamer"'
+        return response
+    except ForbiddenError as error:
+        return connection.respond(http.HTTPStatus.FORBIDDEN, f"{error}\n")
+    return None
 
 
 def _asker(connection: ServerConnection, request: Request) -> Asker:

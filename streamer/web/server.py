@@ -27,7 +27,15 @@ from streamer.web.streams import StreamHandlers
 _STATIC = Path(__file__).parent / "static"
 _LINGERING = 1.0  # seconds in which a client that still sends may notice that it was answered
 _OBJECT = {"type": "object"}
-_KINDS = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+_KINDS = {
+    ".html": "text/html",
+    ".js": "text/javascript",
+    ".ts": "text/javascript",
+    ".css": "text/css",
+    ".svg": "image/svg+xml",
+}
+_PAGE_FILES = ", ".join(dict.fromkeys(_KINDS.values()))
+_HELPER = "facestream."  # the module for other pages, and its types
 _PAGE_HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob: data:; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'self'; object-src 'none'; frame-ancestors 'none'",
@@ -58,13 +66,19 @@ class FaceServer:
             *StreamHandlers(self._hub, self._fleet).routes,
             *Pictures(self._hub, self._fleet, self._workshop.engine).routes,
             *self._metrics.routes,
-            Route("GET", "/api/info", self.about, None, ((200, _OBJECT),)),
+            Route("GET", "/api/info", self.about, "view", ((200, _OBJECT),)),
             Route("GET", "/api/preview", self.preview, "view", ((101, None),), (400,), head=False),
             Route("GET", "/schema.json", self.schema, "view", ((200, _OBJECT),)),
             Route("GET", "/openapi.json", self.openapi, "view", ((200, _OBJECT),)),
             Route("GET", "/healthz", self.health, None, ((200, _OBJECT),)),
             Route("GET", "/", self.page, None, ((200, "text/html"),)),
-            Route("GET", "/{name:[a-z-]+[.](?:js|css|svg)}", self.page, None, ((200, ", ".join(_KINDS.values())),)),
+            Route(
+                "GET",
+                "/{name:[a-z-]+[.](?:js|css|svg|d[.]ts)}",
+                self.page,
+                None,
+                ((200, _PAGE_FILES),),
+            ),
         )
 
     def application(self) -> web.Application:
@@ -92,10 +106,10 @@ class FaceServer:
         return json_answer(openapi(self.routes, tokens=bool(self._settings.tokens) and not self._settings.anonymous))
 
     async def about(self, request: web.Request) -> web.Response:
-        """Where things are, and what the sender may do (`role` null: a token is needed)."""
+        """Where things are, and what the sender may do: `role` is view or control."""
         role = self._access.role(asker(request))
         control = role == "control" and self._settings.control
-        return json_answer(self._info | {"role": "view" if role and not control else role})
+        return json_answer(self._info | {"role": "control" if control else "view"})
 
     async def preview(self, request: web.Request) -> web.WebSocketResponse:
         """A websocket of live pictures."""
@@ -108,7 +122,10 @@ class FaceServer:
         if not path.is_file():
             raise web.HTTPNotFound
         # Named here: what the machine knows of file types differs, and with nosniff a script must be said to be one.
-        return web.FileResponse(path, headers=_PAGE_HEADERS | {"Content-Type": f"{_KINDS[path.suffix]}; charset=utf-8"})
+        headers = _PAGE_HEADERS | {"Content-Type": f"{_KINDS[path.suffix]}; charset=utf-8"}
+        if path.name.startswith(_HELPER):
+            headers["Access-Control-Allow-Origin"] = "*"
+        return web.FileResponse(path, headers=headers)
 
 
 @asynccontextmanager
