@@ -7,8 +7,9 @@ import pytest
 from aiohttp import web
 from playwright.async_api import Page, async_playwright
 
+from streamer.access import Asker
 from streamer.inference.models import Workshop
-from streamer.web.streams import StreamHandlers
+from streamer.web import routes
 from tests.conftest import unavailable
 from tests.servers.rtsp import RtspServer
 from tests.test_fleet import running as running_streams
@@ -163,13 +164,14 @@ async def test_pages_elsewhere_change_nothing(workshop: Workshop, monkeypatch: p
     if CHROMIUM is None:
         unavailable("Chromium is not installed (Debian: apt-get install chromium)")
     came: list[str] = []
-    check = StreamHandlers.__dict__["_check"]
+    asker = routes.asker
 
-    def noted(handlers: StreamHandlers, request: web.Request) -> None:
+    def noted(request: web.Request) -> Asker:
         came.append(f"{request.method} {request.headers.get('Origin')}")
-        check(handlers, request)
+        return asker(request)
 
-    monkeypatch.setattr(StreamHandlers, "_check", noted)
+    monkeypatch.setattr(routes, "asker", noted)
+    monkeypatch.setattr("streamer.web.answers._ALWAYS", {})  # the attacker's page has no policy that holds it back
     async with (
         running_streams(door=DOOR, off=DOOR) as run,
         serving(workshop, run) as server,
