@@ -75,7 +75,7 @@ async def keep_open(
                     seq = frame.seq + 1
                     yield frame
         except StreamerError as error:
-            failure = error
+            failure = _bare(error)
         if failure is None or where.live is False:
             yield StateChange("ended", time.time(), failure)
             return
@@ -145,7 +145,7 @@ async def _thread(read: Callable[[Put], None], name: str, tally: Tally) -> Async
             read(lambda frame, newest_wins: mailbox.put(frame, newest_wins=newest_wins))
             mailbox.finish()
         except StreamerError as error:
-            mailbox.finish(error)
+            mailbox.finish(_bare(error))
         except Exception as error:  # noqa: BLE001  # a reader must not die unheard, whatever went wrong in it
             mailbox.finish(SourceError(f"{name}: {type(error).__name__}: {error}"))
         with contextlib.suppress(RuntimeError):  # the loop may be gone if this thread was abandoned
@@ -162,6 +162,14 @@ async def _thread(read: Callable[[Put], None], name: str, tally: Tally) -> Async
         except TimeoutError:
             tally.abandoned += 1
             _log.warning("a source did not close within %g s and was abandoned", _FAREWELL)
+
+
+def _bare(error: StreamerError) -> StreamerError:
+    """`error` without what it was raised from: that holds the decoder, with its threads and pictures, for as long as
+    the failure is remembered, and in a circle.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _superseded(frame: Frame) -> Frame:
