@@ -46,6 +46,7 @@ class StreamReport:
         self.settings = StreamSettings("")
         self.state: State = "connecting"
         self.error: StreamerError | None = None
+        self.told: tuple[State, str] | None = None  # the state that was published last, and its error's code
         self.processed = 0
         self.skipped: Counter[str] = Counter()  # by reason
         self.faces = 0
@@ -222,6 +223,9 @@ class Fleet:
             await self._hub.publish(Message(report.name, encode(record), item))
             return
         report.state, report.error = item.state, item.error
+        before, report.told = report.told, (item.state, item.error.code if item.error else "")
+        if report.told == before:  # a stream that is started anew, or removed, in the state it is in already
+            return
         status = status_record(report.name, self._session, item.at, item.state, item.error)
         await self._hub.publish(Message(report.name, encode(status)))
         self._on_state(report)
