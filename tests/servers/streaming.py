@@ -68,12 +68,12 @@ class Stats:
 class Mount:
     """One camera: the clip it shows, and its faults. Both may be exchanged while clients watch.
 
-    `sent` is the number, in the clip, of the picture that a client was sent last.
+    `sent` tells when, on the monotonic axis, a picture was sent last, by its clip's name and its number in that.
     """
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
-        self.sent = 0
+        self.sent: dict[tuple[str, int], float] = {}
         self.flowing = asyncio.Event()
         self.faults = Faults()
 
@@ -211,7 +211,7 @@ class Stream:
             if self._cut and unit.key:
                 await self._continue_with(clip, unit)
             if not self._cut:
-                self._mount.sent = number
+                self._mount.sent[clip.name, number] = time.monotonic()
                 await self._send(clip, unit)
 
     async def _stall(self) -> None:
