@@ -241,7 +241,7 @@ async def test_a_camera_that_freezes_again_and_again(clips: Clips, tmp_path: Pat
 
 @pytest.mark.parametrize(("transport", "fault"), [("udp", "loss"), ("tcp", "corrupt")])
 async def test_packets_that_are_lost_or_spoilt(clips: Clips, tmp_path: Path, transport: str, fault: str) -> None:
-    async with camera(tmp_path, clips["plain"], transport=transport) as (server, run, seen):
+    async with camera(tmp_path, clips["plain"], transport=transport) as (server, _run, seen):
         server.fault(**{fault: 0.05})
         await sends(server, 75)
         server.fault(**{fault: 0.0})
