@@ -13,7 +13,6 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +25,7 @@ from streamer.media.pictures import read_picture
 from tests.conftest import film
 from tests.servers.rtsp import RtspProcess
 
-WARM_UP = 6.0  # seconds from the last camera's first result: until then the machine is still being shared out
+WARM_UP = 6.0  # seconds from the first result: until then the machine is still being shared out
 Record = dict[str, Any]
 
 
@@ -51,7 +50,7 @@ class Load(NamedTuple):
     def share(self) -> float:
         """The fewest results of a camera by the most: 1 where all are treated alike."""
         counts = [len(stream.ages) for stream in self.live.values()]
-        return min(counts) / max(counts)
+        return min(counts) / max(*counts, 1)
 
 
 def measure(clip: Path, folder: Path, live: int, dead: int, seconds: float, more: str = "") -> Load:
@@ -68,9 +67,10 @@ def measure(clip: Path, folder: Path, live: int, dead: int, seconds: float, more
         command = [sys.executable, "-m", "streamer", "run", str(folder / "load.toml"), "--duration"]
         subprocess.run([*command, str(seconds + WARM_UP)], capture_output=True, check=False)
     logs = {name: _records(folder / "logs" / f"{name}.jsonl") for name in urls}
-    start = max(_captured(next(_analysed(logs[name]))) for name in alive) + WARM_UP
+    times = [_captured(r) for name in alive for r in _analysed(logs[name])]
+    start = min(times) + WARM_UP
     return Load(
-        max(_captured(r) for name in alive for r in _analysed(logs[name])) - start,
+        max(times) - start,
         {name: _stream(logs[name], start) for name in alive},
         {name: [r["error"]["code"] for r in logs[name] if "error" in r] for name in gone},
     )
@@ -80,8 +80,8 @@ def _records(path: Path) -> list[Record]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def _analysed(log: list[Record]) -> Iterator[Record]:
-    return (r for r in log if r.get("status") == "processed")
+def _analysed(log: list[Record]) -> list[Record]:
+    return [r for r in log if r.get("status") == "processed"]
 
 
 def _captured(record: Record) -> float:
@@ -92,7 +92,7 @@ def _stream(log: list[Record], start: float) -> Stream:
     frames = [r for r in log if r["type"] == "frame"]
     assert [r["seq"] for r in frames] == list(range(len(frames)))
     warm = [r for r in frames if _captured(r) >= start]
-    analysed = list(_analysed(warm))
+    analysed = _analysed(warm)
     return Stream(
         [r["time"]["ageMs"] for r in analysed],
         [face.get("heldMs", {}).get("looks", 0.0) for r in analysed for face in r["faces"]],
