@@ -1,9 +1,15 @@
-"""Memory: threads that come and go do not each leave a heap of their own behind."""
+"""Memory and threads of the process: what comes and goes leaves nothing behind."""
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from streamer.config import StreamSettings
+from streamer.face import Frame
+from tests.conftest import opened
+from tests.servers.clips import draw
 
 HEAPS = """
 import ctypes, threading
@@ -36,3 +42,16 @@ def test_threads_share_two_heaps() -> None:
     if heaps("") < 4:
         pytest.skip("this C library does not open a heap for each thread")
     assert heaps("keep_compact()") == 2
+
+
+async def test_pictures_that_are_kept_keep_no_threads(tmp_path: Path) -> None:
+    """The newest picture of each stream is kept for viewers, and FFmpeg's converters have a thread for each core."""
+    tasks = Path("/proc/self/task")
+    if not tasks.is_dir():
+        pytest.skip("needs /proc to count threads")
+    clip = draw(tmp_path / "clip.mp4", frames=40, width=640, height=480)
+    frames = [item async for item in opened(StreamSettings(str(clip))) if isinstance(item, Frame)]
+    pixels = [frames[0].pixels()]
+    before = len(list(tasks.iterdir()))
+    pixels += [frame.pixels() for frame in frames]
+    assert len(list(tasks.iterdir())) <= before
