@@ -44,14 +44,16 @@ def test_threads_share_two_heaps() -> None:
     assert heaps("keep_compact()") == 2
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="needs /proc to count threads")
 async def test_pictures_that_are_kept_keep_no_threads(tmp_path: Path) -> None:
     """The newest picture of each stream is kept for viewers, and FFmpeg's converters have a thread for each core."""
-    tasks = Path("/proc/self/task")
-    if not tasks.is_dir():
-        pytest.skip("needs /proc to count threads")
     clip = draw(tmp_path / "clip.mp4", frames=40, width=640, height=480)
     frames = [item async for item in opened(StreamSettings(str(clip))) if isinstance(item, Frame)]
     pixels = [frames[0].pixels()]
-    before = len(list(tasks.iterdir()))
+    before = threads()
     pixels += [frame.pixels() for frame in frames]
-    assert len(list(tasks.iterdir())) <= before
+    assert threads() <= before
+
+
+def threads() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
