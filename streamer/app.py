@@ -66,8 +66,10 @@ class App:
             stack.callback(workshop.close)
             models = await asyncio.to_thread(self._fetch, workshop)
             self._decoding = DecodingBudget(workshop.engine.threads)
-            hub = Hub(await stack.enter_async_context(_keepers(self._settings.log)))
-            self._fleet = Fleet(hub, self._session, partial(self._analyse, workshop, models), on_state)
+            hub = Hub(self._session, await stack.enter_async_context(_keepers(self._settings.log)))
+            self._fleet = Fleet(
+                hub, self._session, partial(self._analyse, workshop, models), on_state, raw=self._settings.raw
+            )
             on_ready(await self._serve(stack, hub, workshop, self._fleet))
             with suppress(TimeoutError):
                 async with asyncio.timeout(duration):
@@ -76,12 +78,11 @@ class App:
 
     async def reload(self, settings: Settings) -> None:
         """Go on with the streams of other settings. What else differs waits for the next start, and is said so."""
-        if self._fleet is None:
-            return
         if msgspec.structs.replace(settings, streams=self._settings.streams) != self._settings:
             _log.warning("only changes of streams are taken over while running: the others need a new start")
         self._settings = msgspec.structs.replace(self._settings, streams=settings.streams)
-        await self._fleet.apply(settings.streams)
+        if self._fleet is not None and self._fleet.running:  # else they are what the run will begin with
+            await self._fleet.apply(settings.streams)
 
     def _fetch(self, workshop: Workshop) -> Models:
         if any(stream.url == DEMO for stream in self._settings.streams.values()):
@@ -101,10 +102,11 @@ class App:
         def source(share: Share) -> AsyncGenerator[Frame | StateChange, None]:
             return keep_open(stream, share, host, report.source, report.next_seq)
 
-        async with aclosing(analyse_stream(stream, source, models, self._settings.raw, report.next_track)) as items:
+        async with aclosing(analyse_stream(stream, source, models, True, report.next_track)) as items:
             async for item in items:
                 if isinstance(item, FrameResult) and item.frame.live and item.took > _LATE * stream.max_age:
                     self._decoding.late()
+                    workshop.engine.turns.late()
                 yield item
 
     async def _serve(self, stack: AsyncExitStack, hub: Hub, workshop: Workshop, fleet: Fleet) -> Addresses:
@@ -124,7 +126,8 @@ class App:
         return Addresses(f"http://{host}:{http_port}/", f"ws://{host}:{ws_port}/")
 
     def _hello(self) -> bytes:
-        return encode(HelloRecord(SCHEMA_VERSION, f"facestreamer {__version__}", self._session, list(self.reports)))
+        states = {name: report.state for name, report in self.reports.items()}
+        return encode(HelloRecord(SCHEMA_VERSION, f"facestreamer {__version__}", self._session, list(states), states))
 
 
 @asynccontextmanager

@@ -138,7 +138,10 @@ class FrameTime(_Wire, frozen=True):
 
 
 class FrameRecord(_Wire, frozen=True, tag_field="type", tag="frame"):
-    """What came of one frame; every frame that a source delivered has one, in order of `seq` without holes."""
+    """What came of one frame; every frame that a source delivered has one, in order of `seq` without holes.
+
+    `skipped` is only on the websocket: how many records before it a slow client did not get.
+    """
 
     schema: Literal[1]
     stream: str
@@ -152,6 +155,7 @@ class FrameRecord(_Wire, frozen=True, tag_field="type", tag="frame"):
     timings: dict[str, float]
     dropped: int
     reason: str | msgspec.UnsetType = msgspec.UNSET
+    skipped: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class StatusRecord(_Wire, frozen=True, tag_field="type", tag="status"):
@@ -172,9 +176,20 @@ class HelloRecord(_Wire, frozen=True, tag_field="type", tag="hello"):
     server: str
     session: str
     streams: list[str]
+    states: dict[str, State] = {}
 
 
-Record = FrameRecord | StatusRecord | HelloRecord
+class MissedRecord(_Wire, frozen=True, tag_field="type", tag="missed"):
+    """To a websocket client that resumes: the records from one number of `seq` to another can no longer be had."""
+
+    schema: Literal[1]
+    stream: str
+    session: str
+    from_: int = msgspec.field(name="from")
+    to: int
+
+
+Record = FrameRecord | StatusRecord | HelloRecord | MissedRecord
 
 
 class ImageAnswer(_Wire, frozen=True):
@@ -252,9 +267,9 @@ def _held(face: Face) -> Held | msgspec.UnsetType:
     )
 
 
-def face_object(face: Face, width: int, height: int) -> FaceObject:
-    """`face` as clients see it; `width` and `height` are those of its picture."""
-    pose, raw, unset = face.head_pose, face.raw, msgspec.UNSET
+def face_object(face: Face, width: int, height: int, *, raw: bool = False) -> FaceObject:
+    """`face` as clients see it; `width` and `height` are those of its picture. With `raw`, unsmoothed, too."""
+    pose, plain, unset = face.head_pose, face.raw, msgspec.UNSET
     return FaceObject(
         face_confidence=round(face.score, 4),
         bounding_box=_box(face.box, width, height),
@@ -268,19 +283,19 @@ def face_object(face: Face, width: int, height: int) -> FaceObject:
         not_assessed=[NotAssessed(value, reason) for value, reason in face.not_assessed] or unset,
         held_ms=_held(face),
         raw=RawValues(
-            _box(raw.box, width, height),
-            max(round(raw.age), 0),
-            _gender(raw.female),
-            _emotions(raw.emotions),
-            _landmarks(raw.landmarks),
+            _box(plain.box, width, height),
+            max(round(plain.age), 0),
+            _gender(plain.female),
+            _emotions(plain.emotions),
+            _landmarks(plain.landmarks),
         )
-        if raw
+        if raw and plain
         else unset,
     )
 
 
-def frame_record(result: FrameResult, stream: str, session: str) -> FrameRecord:
-    """The record of one frame, for the websocket and the log alike."""
+def frame_record(result: FrameResult, stream: str, session: str, *, raw: bool = False) -> FrameRecord:
+    """The record of one frame, for the websocket and the log alike; its faces with `raw` values where asked for."""
     frame = result.frame
     return FrameRecord(
         schema=SCHEMA_VERSION,
@@ -297,7 +312,7 @@ def frame_record(result: FrameResult, stream: str, session: str) -> FrameRecord:
             jump_ms=round(frame.jump * 1000) if frame.jump else msgspec.UNSET,
         ),
         image=ImageSize(frame.width, frame.height),
-        faces=[face_object(face, frame.width, frame.height) for face in result.faces],
+        faces=[face_object(face, frame.width, frame.height, raw=raw) for face in result.faces],
         timings={stage: round(ms, 2) for stage, ms in result.timings.items()},
         dropped=result.dropped,
         reason=frame.skipped or msgspec.UNSET,

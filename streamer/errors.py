@@ -16,7 +16,9 @@
     │   ├── UnsupportedCodecError  it holds video of a kind that this FFmpeg does not know
     │   ├── CorruptError         the video is broken before its end
     │   └── DisconnectedError    a live stream ended
+    ├── SubscriptionError      a websocket client asked for something that cannot be understood
     ├── UnknownStreamError     no stream of that name is in this run
+    ├── NotRunningError        the run has not begun, or is over
     ├── ForbiddenError         not for whoever asked
     ├── PausedError            why a paused stream is offline
     ├── PictureError           a still picture cannot be read
@@ -125,8 +127,16 @@ class DisconnectedError(SourceError):
     code = "ended"
 
 
+class SubscriptionError(StreamerError):
+    code = "badSubscription"
+
+
 class UnknownStreamError(StreamerError):
     code = "unknownStream"
+
+
+class NotRunningError(StreamerError):
+    code = "notRunning"
 
 
 class ForbiddenError(StreamerError):

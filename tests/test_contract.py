@@ -54,12 +54,34 @@ def test_a_face_has_the_keys_and_forms_of_the_contract() -> None:
 
 def test_added_keys_are_added_and_never_null() -> None:
     face = a_face(track_id=3, head_pose=HeadPose(1.04, -2, 3), not_assessed=(("age", "tooSmall"),), raw=a_face())
-    shown = as_json(contract.face_object(face, 640, 480))
+    shown = as_json(contract.face_object(face, 640, 480, raw=True))
     assert shown["trackId"] == 3
     assert shown["headPose"] == {"yaw": 1.0, "pitch": -2, "roll": 3}
     assert shown["notAssessed"] == [{"value": "age", "reason": "tooSmall"}]
     assert shown["raw"]["age"] == 24
-    assert "null" not in contract.encode(contract.face_object(face, 640, 480)).decode()
+    assert "raw" not in as_json(contract.face_object(face, 640, 480))
+    assert "null" not in contract.encode(contract.face_object(face, 640, 480, raw=True)).decode()
+
+
+@pytest.mark.parametrize(
+    ("held", "shown"),
+    [
+        ({}, None),
+        ({"looks_held": 0.25}, {"looks": 250}),
+        ({"place_held": 0.1234, "looks_held": 1.5}, {"place": 123, "looks": 1500}),
+        ({"place_held": 0.001}, {"place": 1}),
+    ],
+)
+def test_what_is_held_says_since_when(held: dict[str, float], shown: dict[str, int] | None) -> None:
+    face = a_face(track_id=3, **held)
+    assert as_json(contract.face_object(face, 640, 480)).get("heldMs") == shown
+    record = as_json(contract.frame_record(FrameResult(frame(), (face,), {}, 0, 10.0), "cam", "s1"))
+    VALIDATOR.validate(record)
+    assert record["faces"][0].get("heldMs") == shown
+    for wrong in ({"place": "long"}, {"looks": 0.5}, 3):
+        record["faces"][0]["heldMs"] = wrong
+        with pytest.raises(jsonschema.ValidationError):
+            VALIDATOR.validate(record)
 
 
 @given(arrays(np.float32, 7, elements=st.floats(0, 1, width=32)))

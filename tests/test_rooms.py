@@ -22,6 +22,7 @@ ROOMS = (
     ("web",),
     ("app", "stills", "doctor", "datasheet"),
     ("api", "terminal"),
+    ("watch",),
     ("cli",),
     ("__main__",),
 )

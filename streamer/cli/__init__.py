@@ -26,6 +26,7 @@ for command in (
     running.run,
     running.demo,
     running.image,
+    running.watch,
     running.check,
     inspecting.probe,
     inspecting.doctor,

@@ -1,5 +1,6 @@
 """The commands that analyse: run, demo, image; and check, which says what run would do."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -87,6 +88,38 @@ def demo(
     options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw)
     settings = msgspec.structs.replace(context.obj, streams={"demo": StreamSettings("demo")})
     sys.exit(_run(options.applied(settings), duration, verbose))
+
+
+def watch(
+    url: Annotated[str, typer.Argument(help="Websocket of a running server.")] = "ws://127.0.0.1:8765/",
+    streams: Annotated[str, typer.Option(help="Only these streams, separated by commas.")] = "",
+    max_fps: Annotated[float, typer.Option(min=0, help="At most so many frames a second of each; 0: all.")] = 0,
+    fields: Annotated[str, typer.Option(help="Only these keys, such as faces.age,faces.trackId.")] = "",
+    faces_only: Annotated[bool, typer.Option("--faces-only", help="Only frames with faces.")] = False,
+    raw: Raw = False,
+    token_env: Annotated[str, typer.Option(metavar="VAR", help="Environment variable with the server's token.")] = "",
+    jsonl: Annotated[bool | None, typer.Option("--jsonl/--pretty", help="By default: JSON lines on a pipe.")] = None,
+) -> None:
+    """Show the records of a running server as they come; a lost connection is opened again and goes on where it was.
+
+    [dim]streamer watch --faces-only
+    streamer watch ws://wall.local:8765/ --streams door | jq .faces[].age[/dim]
+    """
+    from streamer.watch import watch as show
+
+    token = ""
+    if token_env:
+        token = os.environ.get(token_env, "")
+        if not token:
+            raise ConfigError(f"the environment variable {token_env} is not set", "export it, with the token")
+    wanted = {"streams": streams, "fields": fields, "maxFps": f"{max_fps:g}" if max_fps else ""}
+    wanted |= {"facesOnly": "1" if faces_only else "", "raw": "1" if raw else ""}
+    query = {key: value for key, value in wanted.items() if value}
+    pretty = out.is_terminal if jsonl is None else not jsonl
+    if pretty and fields:
+        raise ConfigError("--fields leaves too little for people to read", "add --jsonl")
+    configure_logging(verbose=False)
+    interruptible(show(url, query, token, pretty=pretty))
 
 
 def image(

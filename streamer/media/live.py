@@ -1,6 +1,5 @@
 """Reading what cannot wait: cameras and live streams."""
 
-import math
 import struct
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from streamer.face import Frame
 from streamer.media.address import Address
 from streamer.media.budget import Purse
 from streamer.media.clock import LiveClock
+from streamer.media.damage import Damage
 from streamer.media.frames import FrameMaker
 from streamer.media.intake import Intake
 from streamer.media.opening import Opening
@@ -35,30 +35,34 @@ def _frames(container: InputContainer, video: VideoStream, opening: Opening, pur
     where, stream = opening.where, opening.stream
     frames = FrameMaker(opening.first_seq, stream.rotate, live=True)
     last, clock, intake = time.monotonic(), LiveClock(), Intake(stream, purse)
-    damage = _Damage(lossy=where.options.get("rtsp_transport") == "udp")
+    damage, gap = Damage(video.codec_context, lossy=where.options.get("rtsp_transport") == "udp"), False
     for packet in container.demux(video):
         arrived = time.monotonic()
         # When its patience is at an end FFmpeg hands over the picture that it held back: by now an old one.
         stale = arrived - last > 0.9 * stream.stall / 2
-        damage.read(packet)
         _synchronise(clock, packet)
         passed_over = intake.passes_over(_sent(packet, where), packet.is_keyframe, arrived)
+        damage.read(packet, decoded=not passed_over)
         pictures: list[VideoFrame] = []
+        gap = gap or passed_over is not None
         if not passed_over:
             began = time.thread_time()
             try:
-                pictures = packet.decode()
-            except av.error.InvalidDataError:
+                pictures, gap = _decoded(packet, alone=stream.keyframes_only, gap=gap), False
+            except av.error.FFmpegError:  # not only InvalidDataError: whatever a broken parameter set leads to
                 damage.found()
                 passed_over = "corrupt"
             intake.decoded(time.thread_time() - began)
         if passed_over and packet.size and frames.begun:  # nobody will see it, but it has its place in the order
-            yield frames.passed_over(arrived, clock.read(None, time.time(), arrived), passed_over)
-        for picture in pictures:
+            reading = clock.read(_shown(packet), time.time(), arrived, intake.lag)
+            yield frames.passed_over(arrived, reading, passed_over)
+        for picture in damage.settled(pictures):
             arrived = time.monotonic()
             reading = clock.read(picture.time, time.time(), arrived, intake.lag)
             reason = "corrupt" if damage.spoils(picture) else "stale" if stale else intake.leaves_out(arrived)
             yield frames.seen(picture, arrived, reading, reason)
+        if damage.hopeless:
+            raise CorruptError(f"{where.shown}: nothing can be decoded any more", "did the camera change its codec?")
         last = time.monotonic()
         if damage.since is not None and last - damage.since > stream.stall:
             raise CorruptError(
@@ -67,35 +71,20 @@ def _frames(container: InputContainer, video: VideoStream, opening: Opening, pur
             )
 
 
-class _Damage:
-    """Whether what the decoder shows can be trusted; `since` when not, on the monotonic axis."""
-
-    def __init__(self, *, lossy: bool) -> None:
-        """A `lossy` transport loses packets for good: there a gap in its times is a lost picture."""
-        self.since: float | None = None
-        self._lossy = lossy
-        self._last: int | None = None
-        self._step = math.inf  # the shortest between two packets yet, in the stream's time base
-
-    def found(self) -> None:
-        self.since = self.since or time.monotonic()
-
-    def read(self, packet: "Packet[VideoStream]") -> None:
-        """The next packet, before it is decoded: for a picture that never came the decoder makes one up, unmarked."""
-        step = 0 if packet.pts is None or self._last is None else packet.pts - self._last
-        self._last = packet.pts
-        if step > 0:
-            self._step = min(self._step, step)
-        if packet.is_corrupt or (self._lossy and step > 1.5 * self._step):
-            self.found()
-
-    def spoils(self, picture: VideoFrame) -> bool:
-        """Whether this picture is damaged or made from one that is."""
-        if picture.is_corrupt:
-            self.found()
-        elif picture.key_frame:
-            self.since = None
-        return self.since is not None
+def _decoded(packet: "Packet[VideoStream]", *, alone: bool, gap: bool) -> list[VideoFrame]:
+    """The pictures of a packet. Behind a `gap` none that the decoder held back from before: they are old by now. One
+    that stands `alone` is not held back for others that might have to be shown before it.
+    """
+    codec = packet.stream.codec_context
+    if gap:
+        codec.flush_buffers()
+    pictures = packet.decode()
+    if alone and packet.size and not pictures:
+        pictures = codec.decode(None)
+        codec.flush_buffers()
+        for picture in pictures:
+            picture.time_base = packet.time_base
+    return pictures
 
 
 def _sent(packet: "Packet[VideoStream]", where: Address) -> float | None:
@@ -105,10 +94,15 @@ def _sent(packet: "Packet[VideoStream]", where: Address) -> float | None:
     return float(packet.dts * packet.time_base)
 
 
+def _shown(packet: "Packet[VideoStream]") -> float | None:
+    """The presentation time of its picture, in seconds."""
+    return None if packet.pts is None else float(packet.pts * packet.time_base)
+
+
 def _synchronise(clock: LiveClock, packet: "Packet[VideoStream]") -> None:
     wall = camera_time(packet)
-    if wall is not None and packet.pts is not None:
-        clock.synchronise(float(packet.pts * packet.time_base), wall)
+    if wall is not None:
+        clock.synchronise(_shown(packet), wall)
 
 
 def camera_time(packet: "Packet[VideoStream]") -> float | None:

@@ -193,9 +193,9 @@ def _bare(error: StreamerError) -> StreamerError:
     return error.with_traceback(None)
 
 
-def _superseded(frame: Frame) -> Frame:
-    """The record of a frame that a newer one has overtaken."""
-    return frame if frame.skipped else _skipped(frame, "superseded")
+def _superseded(frame: Frame, newer: Frame) -> Frame:
+    """`frame`, or its record where a newer one that is to be analysed has overtaken it."""
+    return frame if frame.skipped or newer.skipped else _skipped(frame, "superseded")
 
 
 def _skipped(frame: Frame, reason: str) -> Frame:

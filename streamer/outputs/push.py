@@ -1,23 +1,21 @@
-"""Records to websocket clients, live."""
+"""Records to websocket clients, live: who may connect, and what each is told first."""
 
-import asyncio
 import http
-import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
 from streamer.config import ServerSettings
-from streamer.errors import OutputError
-from streamer.flow import Hub, Slots
+from streamer.errors import OutputError, SubscriptionError
+from streamer.flow import Hub
+from streamer.outputs.fanout import Client, Fanout
+from streamer.outputs.subscription import Subscription, from_message, from_query
 
-_log = logging.getLogger(__name__)
-_SEND_TIMEOUT = 10.0  # seconds after which a client that does not read is closed
-_BUFFER = 16 << 10  # bytes that may lie in a client's socket: more would be old news by the time it is read
+_LARGEST_REQUEST = 64 << 10  # bytes
 _POLICY_VIOLATION = 1008
 THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
@@ -26,21 +24,17 @@ THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 async def push_server(hub: Hub, settings: ServerSettings, hello: Callable[[], bytes]) -> AsyncGenerator[int, None]:
     """Serves the hub's records to any number of websocket clients; gives the port. `hello` is each one's first message.
 
-    A client has one slot a stream, so that a slow one skips records instead of delaying them for others.
     Raises OutputError if the port cannot be used.
     """
+    fanout = Fanout(hub)
 
     async def client(connection: ServerConnection) -> None:
-        with hub.subscribe() as slots:
-            sending = asyncio.create_task(_send(connection, hello(), slots))
-            try:
-                async for _ in connection:  # clients have nothing to say yet, but closing is noticed here
-                    continue
-            except ConnectionClosed:
-                _log.debug("a websocket client left without goodbye")
-            finally:
-                sending.cancel()
-                await asyncio.gather(sending, return_exceptions=True)
+        try:
+            await _serve(connection, hub, fanout, hello)
+        except SubscriptionError as error:
+            await connection.close(_POLICY_VIOLATION, str(error)[:120])
+        except ConnectionClosed:
+            pass  # clients come and go as they please
 
     def check(connection: ServerConnection, request: Request) -> Response | None:
         headers = request.headers
@@ -57,8 +51,7 @@ async def push_server(hub: Hub, settings: ServerSettings, hello: Callable[[], by
             settings.ws_port,
             process_request=check,
             compression=None,  # per client it would cost more than everything else together
-            write_limit=_BUFFER,
-            max_size=64 << 10,
+            max_size=_LARGEST_REQUEST,
             close_timeout=0.2,
             server_header="facestreamer",
         )
@@ -68,10 +61,27 @@ async def push_server(hub: Hub, settings: ServerSettings, hello: Callable[[], by
             "choose another --ws-port",
         ) from None
     try:
-        yield next(iter(server.sockets)).getsockname()[1]
+        with hub.attach(fanout):
+            async with fanout.flushing():
+                yield next(iter(server.sockets)).getsockname()[1]
     finally:
         server.close()
         await server.wait_closed()
+
+
+async def _serve(connection: ServerConnection, hub: Hub, fanout: Fanout, hello: Callable[[], bytes]) -> None:
+    """One client, until it leaves. Raises SubscriptionError for what is not understood."""
+    request = connection.request
+    wanted = from_query(dict(parse_qsl(urlsplit(request.path).query))) if request else Subscription()
+    client = Client(connection, wanted)
+    await connection.send(hello(), text=True)
+    fanout.join(client)
+    try:
+        async for message in connection:
+            client.subscribe(from_message(message))
+            fanout.join(client)
+    finally:
+        fanout.leave(client)
 
 
 def origin_allowed(origin: str | None, host: str, allowed: tuple[str, ...]) -> bool:
@@ -86,17 +96,3 @@ def origin_allowed(origin: str | None, host: str, allowed: tuple[str, ...]) -> b
     except ValueError:
         return False
     return page is not None and page in (here, *THIS_MACHINE)
-
-
-async def _send(connection: ServerConnection, hello: bytes, slots: Slots) -> None:
-    try:
-        await connection.send(hello, text=True)
-        while True:
-            for message in await slots.take():
-                async with asyncio.timeout(_SEND_TIMEOUT):
-                    await connection.send(message.data, text=True)
-    except ConnectionClosed:
-        return
-    except TimeoutError:
-        _log.info("a websocket client did not read for %g s and was closed", _SEND_TIMEOUT)
-        await connection.close(_POLICY_VIOLATION, "does not read")
