@@ -80,17 +80,27 @@ async def test_a_camera_that_freezes_again_and_again(clips: Clips, tmp_path: Pat
     assert states(run.logged()) == ["connecting", "live", *["stalled", "live"] * 5, "ended"]
 
 
-@pytest.mark.parametrize(("transport", "fault"), [("udp", "loss"), ("tcp", "corrupt")])
-async def test_packets_that_are_lost_or_spoilt(clips: Clips, tmp_path: Path, transport: str, fault: str) -> None:
-    async with camera(tmp_path, clips["plain"], transport=transport) as (server, _run, seen):
-        server.fault(**{fault: 0.05})
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_packets_that_are_lost(clips: Clips, tmp_path: Path, transport: str) -> None:
+    """No picture that the decoder made up for a lost one is shown: its number would be an old one, or none."""
+    async with camera(tmp_path, clips["plain"], transport=transport) as (server, run, seen):
+        server.fault(loss=0.05)
         await sends(server, 75)
-        server.fault(**{fault: 0.0})
-        assert await shows(seen, 10) < IN_TIME + STALL
-        assert server.stats.lost + server.stats.corrupted > 3
-        # What was damaged may have shown anything; after the next key picture all is well again.
+        server.fault(loss=0.0)
+        assert await shows(seen, 10) < IN_TIME
+        assert server.stats.lost > 1
+    assert "corrupt" in {r.get("reason") for r in run.logged()}
+
+
+async def test_packets_that_are_spoilt(clips: Clips, tmp_path: Path) -> None:
+    async with camera(tmp_path, clips["plain"]) as (server, _run, seen):
+        server.fault(corrupt=0.05)
+        await sends(server, 75)
+        server.fault(corrupt=0.0)
+        assert await shows(seen, 10) < IN_TIME
+        assert server.stats.corrupted > 1
         await sends(server, 30)
-        seen.clear()
+        seen.clear()  # a spoilt byte may pass for a good one, up to the next key picture
         await shows(seen)
 
 
@@ -197,7 +207,6 @@ async def test_a_source_that_hangs_for_good_holds_up_nobody(tmp_path: Path) -> N
     ) as run:
         await run.live("good")
         assert (await run.ask("/api/streams/file/pause", "POST"))["source"]["abandoned"] == 1
-        await run.fails("paused")
         await run.ask("/api/streams/file/resume", "POST")
         entry = await run.until("device", lambda entry: entry["source"]["hanging"] == 5)
         shown = (await run.ask("/api/streams/good"))["processed"] + 40
