@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 _NEWEST = 0.1  # weight of the newest sample in a running mean
 _SETTLE = 1.0  # seconds that a change takes to show, before there can be another
+_MOST = 3.0  # times as long as usual is the most that a turn is charged for
 _RECOVERY = 5.0  # seconds without late results after which a turn that was withheld can be taken again
 
 
@@ -105,7 +106,8 @@ class Share:
         """The turn that was taken first is over."""
         began, charged = self._held.popleft()
         lasted = self._turns.now() - began
-        self.used += lasted - charged
+        # What is longer by far is no picture's cost: a model is compiled meanwhile, or something else has the CPU.
+        self.used += min(lasted, _MOST * self.usual) - charged
         self.usual += _NEWEST * (lasted - self.usual)
         self._turns.end()
 
