@@ -29,7 +29,6 @@ from streamer.cli.options import (
 )
 from streamer.config import Settings, StreamSettings, read_pipeline, stream_name
 from streamer.errors import ConfigError, StreamerError, redact_address
-from streamer.memory import keep_compact
 from streamer.terminal import Reporter, complain, configure_logging, interruptible, out
 
 
@@ -164,7 +163,6 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
 
 
 def _run(settings: Settings, duration: float | None, verbose: bool, read: Callable[[], Settings] | None = None) -> int:
-    keep_compact()
     from streamer.app import App
     from streamer.terminal import StreamLines
 
