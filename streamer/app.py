@@ -20,6 +20,7 @@ from streamer.inference.store import Progress, silent
 from streamer.media.budget import DecodingBudget
 from streamer.media.opening import Host
 from streamer.media.source import StateChange, keep_open
+from streamer.memory import kept_compact
 from streamer.outputs.journal import Journal
 from streamer.outputs.push import push_server
 from streamer.pipeline import analyse_stream
@@ -62,6 +63,7 @@ class App:
         True if every stream delivered and none ended with an error. Raises StreamerError if it cannot start or go on.
         """
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(kept_compact())
             workshop = await asyncio.to_thread(Workshop, self._settings, self._progress)
             stack.callback(workshop.close)
             models = await asyncio.to_thread(self._fetch, workshop)
