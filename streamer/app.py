@@ -21,6 +21,7 @@ from streamer.inference.store import Progress, silent
 from streamer.media.budget import DecodingBudget
 from streamer.media.opening import Host
 from streamer.media.source import StateChange, keep_open
+from streamer.memory import kept_compact
 from streamer.outputs.fanout import Fanout
 from streamer.outputs.journal import Journal
 from streamer.outputs.push import push_server
@@ -67,6 +68,7 @@ class App:
             Access(self._settings.server)
             tls_context(self._settings.server)
         async with AsyncExitStack() as stack:
+            await stack.enter_async_context(kept_compact())
             workshop = await asyncio.to_thread(Workshop, self._settings, self._progress)
             stack.callback(workshop.close)
             models = await asyncio.to_thread(self._fetch, workshop)

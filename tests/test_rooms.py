@@ -10,7 +10,7 @@ import streamer
 ROOT = Path(streamer.__file__).parent
 # Each room imports only from rooms in lines above its own, and from itself.
 ROOMS = (
-    ("errors", "face"),
+    ("errors", "face", "memory"),
     ("contract", "config"),
     ("analysis",),
     ("flow", "turns", "access"),

@@ -40,10 +40,13 @@ def frames(of: list[Record]) -> list[Record]:
 
 
 class Running:
-    """A `streamer run` or `demo` that serves on free ports; `page` and `websocket` are its addresses."""
+    """A `streamer run` or `demo` that serves on free ports; `page` and `websocket` are its addresses, `said` the lines
+    of its output so far.
+    """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
+        self.said: list[str] = []
         self.page = ""
         self.websocket = ""
 
@@ -71,7 +74,8 @@ class Running:
         assert self.process.stdout is not None
         line = await self.process.stdout.readline()
         assert line, f"it ended with {await self.process.wait()}"
-        return line.decode()
+        self.said.append(line.decode())
+        return self.said[-1]
 
 
 @contextlib.asynccontextmanager

@@ -7,6 +7,7 @@ from typing import cast
 
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 
 from streamer.face import Frame, Pixels, no_pixels
 from streamer.media.clock import Reading
@@ -70,5 +71,7 @@ def _size(picture: VideoFrame, turns: int) -> tuple[int, int]:
 
 def _to_bgr(picture: VideoFrame, turns: int) -> Pixels:
     """uint8 (height, width, 3), turned counter-clockwise by quarter `turns`."""
-    pixels = cast(Pixels, picture.to_ndarray(format="bgr24"))
+    # A picture that is told to convert itself keeps megabytes and a thread for each core, for as long as it lives.
+    converted = VideoReformatter().reformat(picture, format="bgr24", threads=1)
+    pixels = cast(Pixels, converted.to_ndarray())
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels

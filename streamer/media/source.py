@@ -28,6 +28,7 @@ from streamer.turns import Share
 
 _log = logging.getLogger(__name__)
 _FAREWELL = 0.7  # seconds that a thread gets to notice that nobody wants its frames any more
+_MOST_HANGING = 5  # threads that a source may have hanging in a stuck driver: it would get one more with every try
 
 
 class StateChange(msgspec.Struct, frozen=True):
@@ -39,11 +40,15 @@ class StateChange(msgspec.Struct, frozen=True):
 
 
 class Tally(msgspec.Struct):
-    """What became of a source so far; changes while it runs."""
+    """What became of a source so far; changes while it runs.
+
+    Of the threads that were `abandoned` because they did not close in time, `hanging` have not come back yet.
+    """
 
     tries: int = 0
     opened: int = 0
     abandoned: int = 0
+    hanging: int = 0
     decoder: str = ""
 
 
@@ -63,8 +68,9 @@ async def keep_open(
         failure: StreamerError | None = None
         live = False
         opening = Opening(where, stream, host, seq)
-        tally.tries += 1
         try:
+            _check_threads(where, tally)
+            tally.tries += 1
             async with contextlib.aclosing(_watched(opening, share, tally)) as frames:
                 async for frame in frames:
                     if not live:
@@ -75,7 +81,7 @@ async def keep_open(
                     seq = frame.seq + 1
                     yield frame
         except StreamerError as error:
-            failure = error
+            failure = _bare(error)
         if failure is None or where.live is False:
             yield StateChange("ended", time.time(), failure)
             return
@@ -85,6 +91,14 @@ async def keep_open(
             told = failure.code
         await asyncio.sleep(wait * random.uniform(0.75, 1))  # many cameras lost at once must not all come at once
         wait = min(wait * 2, stream.retry_max)
+
+
+def _check_threads(where: Address, tally: Tally) -> None:
+    if tally.hanging >= _MOST_HANGING:
+        raise SourceTimeoutError(
+            f"{where.shown}: {tally.hanging} attempts to read it hang",
+            "is its driver stuck? unplug it, plug it in again",
+        )
 
 
 def _note_decoder(tally: Tally, decoder: str, where: Address) -> None:
@@ -139,17 +153,22 @@ async def _thread(read: Callable[[Put], None], name: str, tally: Tally) -> Async
     """`read` in a thread, and the mailbox that it fills. A thread that does not come back in time is abandoned."""
     mailbox: Mailbox[Frame] = Mailbox(_superseded)
     loop, left = asyncio.get_running_loop(), asyncio.Event()
+    abandoned = False
+
+    def come_back() -> None:
+        left.set()
+        tally.hanging -= abandoned
 
     def run() -> None:
         try:
             read(lambda frame, newest_wins: mailbox.put(frame, newest_wins=newest_wins))
             mailbox.finish()
         except StreamerError as error:
-            mailbox.finish(error)
+            mailbox.finish(_bare(error))
         except Exception as error:  # noqa: BLE001  # a reader must not die unheard, whatever went wrong in it
             mailbox.finish(SourceError(f"{name}: {type(error).__name__}: {error}"))
         with contextlib.suppress(RuntimeError):  # the loop may be gone if this thread was abandoned
-            loop.call_soon_threadsafe(left.set)
+            loop.call_soon_threadsafe(come_back)
 
     threading.Thread(target=run, name="source", daemon=True).start()
     try:
@@ -160,8 +179,18 @@ async def _thread(read: Callable[[Put], None], name: str, tally: Tally) -> Async
             async with asyncio.timeout(_FAREWELL):
                 await left.wait()
         except TimeoutError:
+            abandoned = True
             tally.abandoned += 1
-            _log.warning("a source did not close within %g s and was abandoned", _FAREWELL)
+            tally.hanging += 1
+            _log.warning("%s: did not close within %g s and was abandoned", name, _FAREWELL)
+
+
+def _bare(error: StreamerError) -> StreamerError:
+    """`error` without what it was raised from: that holds the decoder, with its threads and pictures, for as long as
+    the failure is remembered, and in a circle.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _superseded(frame: Frame, newer: Frame) -> Frame:

@@ -60,9 +60,10 @@ def draw(
     fps: int = 25,
     frames: int = 50,
     gop: int = 25,
+    first: int = 0,
 ) -> Path:
-    """Writes a numbered clip without B-frames (as cameras send), a key frame every `gop` frames."""
-    images = (draw_number(number, width, height) for number in range(frames))
+    """Writes a clip numbered from `first`, without B-frames (as cameras send), a key frame every `gop` frames."""
+    images = (draw_number(number, width, height) for number in range(first, first + frames))
     return _encode(path, images, codec=codec, rate=Fraction(fps), gop=gop)
 
 

@@ -42,7 +42,9 @@ class AccessUnit:
 
 @dataclass(frozen=True)
 class Clip:
-    """A clip ready to be sent: its pictures in decoding order, and what a receiver must know beforehand."""
+    """A clip ready to be sent: its pictures in decoding order, and what a receiver must know beforehand; `name` is its
+    file's, without suffix.
+    """
 
     codec: Codec
     width: int
@@ -51,6 +53,7 @@ class Clip:
     duration: float
     parameter_sets: tuple[bytes, ...]
     units: tuple[AccessUnit, ...]
+    name: str = ""
 
     @property
     def delay(self) -> float:
@@ -78,7 +81,7 @@ def load_clip(path: Path) -> Clip:
             for show, send, packet in zip(shown, sent, packets, strict=True)
         )
         duration = max(shown) - start + 1 / fps
-        return Clip(codec, context.width, context.height, fps, duration, sets, units)
+        return Clip(codec, context.width, context.height, fps, duration, sets, units, path.stem)
 
 
 def _avc_sets(config: bytes) -> tuple[tuple[bytes, ...], int]:

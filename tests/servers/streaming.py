@@ -66,10 +66,14 @@ class Stats:
 
 
 class Mount:
-    """One camera: the clip it shows, and its faults. Both may be exchanged while clients watch."""
+    """One camera: the clip it shows, and its faults. Both may be exchanged while clients watch.
+
+    `sent` tells when, on the monotonic axis, a picture was sent last, by its clip's name and its number in that.
+    """
 
     def __init__(self, clip: Clip) -> None:
         self.clip = clip
+        self.sent: dict[tuple[str, int], float] = {}
         self.flowing = asyncio.Event()
         self.faults = Faults()
 
@@ -196,7 +200,7 @@ class Stream:
 
     async def _play(self, clip: Clip) -> None:
         """One round of the clip; ends early when the mount has changed to another one."""
-        for unit in clip.units:
+        for number, unit in enumerate(clip.units):
             if not self._cut:
                 await self._sleep_until(self._base + unit.send_at)
             if not self._mount.flowing.is_set():
@@ -207,6 +211,7 @@ class Stream:
             if self._cut and unit.key:
                 await self._continue_with(clip, unit)
             if not self._cut:
+                self._mount.sent[clip.name, number] = time.monotonic()
                 await self._send(clip, unit)
 
     async def _stall(self) -> None:
