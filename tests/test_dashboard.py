@@ -62,7 +62,7 @@ async def test_a_lost_camera_is_shown_as_offline_and_comes_back(page: Page, face
 
 # The overlay's colour on the canvas, as left, top, right in pixels of the picture (the label hangs below the box).
 OVERLAY = """async track => {
-    const { trackColor } = await import("/overlay.js");
+    const { trackColor } = await import("/facestream.js");
     const canvas = document.querySelector("canvas");
     const probe = new OffscreenCanvas(1, 1).getContext("2d");
     probe.fillStyle = trackColor(track);

@@ -57,6 +57,8 @@ _PAGE_HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-cache",
 }
+_HELPER = "facestream."  # the module for other pages, and its types
+_FOR_ALL_PAGES = {"Access-Control-Allow-Origin": "*", "Content-Type": "text/javascript; charset=utf-8"}
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -90,7 +92,7 @@ class FaceServer:
         self._streams.add_to(app.router)
         app.router.add_get("/api/preview", self.preview)
         app.router.add_get("/", self.page)
-        app.router.add_get("/{name:[a-z-]+[.](?:js|css|svg)}", self.page)
+        app.router.add_get("/{name:[a-z-]+[.](?:js|css|svg|d[.]ts)}", self.page)
         return app
 
     async def analyze(self, request: web.Request) -> web.Response:
@@ -133,7 +135,8 @@ class FaceServer:
         path = _STATIC / request.match_info.get("name", "index.html")
         if not path.is_file():
             raise web.HTTPNotFound
-        return web.FileResponse(path, headers=_PAGE_HEADERS)
+        headers = _PAGE_HEADERS | (_FOR_ALL_PAGES if path.name.startswith(_HELPER) else {})
+        return web.FileResponse(path, headers=headers)
 
     async def _still_models(self) -> Models:
         """Loaded at the first request: a deployment that only streams never needs them."""
