@@ -88,7 +88,7 @@ class FaceCard {
     setText(this.part("face-age"), noAge ? "" : String(face.age));
     setText(this.part("face-facts"), facts(face, noGender));
     const missing = [["gender", noGender], ["age", noAge], ["emotion", noEmotion]].filter(([, reason]) => reason);
-    const notes = [...reasons(missing), ...heldWords(face)];
+    const notes = reasons(missing);
     this.part("face-note").hidden = notes.length === 0;
     setText(this.part("face-note"), notes.join("; "));
     this.element.classList.toggle("held", (face.heldMs?.looks ?? 0) > OLD);
@@ -125,10 +125,10 @@ function sine(degrees) {
 }
 
 function facts(face, noGender) {
-  const words = [];
-  if (!noGender) words.push(`gender ${percent(face.gender.confidence / 100)}`);
+  const words = heldWords(face);
   if (face.trackId === undefined) words.push(`certainty ${percent(face.faceConfidence)}`);
   if (typeof face.quality === "number") words.push(`quality ${percent(face.quality)}`);
+  if (!noGender) words.push(`gender ${percent(face.gender.confidence / 100)}`);
   return words.join(" · ");
 }
 
@@ -142,7 +142,7 @@ function reasons(missing) {
 function heldWords({ heldMs: { place = 0, looks = 0 } = {} }) {
   const words = [];
   if (place > OLD) words.push(`last seen ${seconds(place)} ago`);
-  if (looks > OLD) words.push(`looks of ${seconds(looks)} ago`);
+  else if (looks > OLD) words.push(`${seconds(looks)} old`);
   return words;
 }
 

@@ -262,9 +262,11 @@ export function fitCanvas(canvas) {
 
 /**
  * Draw the faces of a frame record or of an answer of `/analyze`, as large as fits, in the middle of the canvas (as
- * `object-fit: contain` does, so that it can lie on a video); with `picture` onto that picture.
+ * `object-fit: contain` does, so that it can lie on a video); with `picture` onto that picture. The record of a frame
+ * that was not analysed says nothing of faces, and changes nothing.
  */
 export function drawFaces(canvas, record, { picture = null, labels = true, landmarks = true } = {}) {
+  if (record.status === "skipped") return;
   fitCanvas(canvas);
   const context = canvas.getContext("2d");
   const { width, height } = record.image ?? canvas;

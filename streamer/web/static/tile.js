@@ -254,10 +254,16 @@ export class Tile {
     this.part("notice").hidden = !stale;
     if (!stale) return;
     const seen = this.pictureAt !== null;
-    const waiting = seen ? "" : "Waiting for the first picture";
+    const waiting = seen ? "No new results arrive" : "Waiting for the first picture";
     setText(this.part("notice-title"), this.error?.message ?? MESSAGES[state] ?? waiting);
-    setText(this.part("notice-hint"), this.error?.hint ?? "");
+    setText(this.part("notice-hint"), this.error?.hint ?? this.whyNothing(state));
     setText(this.part("notice-since"), seen ? `no picture since ${duration(now - this.pictureAt)}` : "");
+  }
+
+  /** Why a live stream has no results, as far as its last frames tell. */
+  whyNothing(state) {
+    const [reason] = [...this.skipped.keys()].slice(-1);
+    return state === "live" && reason ? `frames are passed over: ${SKIPPED[reason] ?? reason}` : "";
   }
 
   /** Leave the page. */
