@@ -219,6 +219,19 @@ async def test_what_is_wrong_with_a_new_stream_is_said_where_it_belongs(
     assert await page.locator("#name-error").is_hidden()
 
 
+async def test_a_server_whose_streams_are_fixed_says_why(page: Page, tmp_path: Path, complaints: list[str]) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text("[streams.hall]\nurl = 'demo'\n[server]\ncontrol = false\n")
+    async with running("run", config) as run:
+        await page.goto(run.page)
+        await page.get_by_role("button", name="Actions for hall").click()
+        async with refused(page, complaints, 403):
+            await page.get_by_role("menuitem", name="Pause").click()
+        await page.get_by_role("dialog").get_by_text("Set control = true under [server].").wait_for()
+        await page.goto("about:blank")
+        await run.stop()
+
+
 DROP = """([name, type, base64]) => {
     const bytes = Uint8Array.from(atob(base64), c => c.charCodeAt(0));
     const dataTransfer = new DataTransfer();
@@ -238,7 +251,7 @@ async def test_a_dropped_photo_gets_its_result(
     await page.goto(demo.page)
     async with refused(page, complaints, 415):
         await drop(page, "torn.jpg", "image/jpeg", b"\xff\xd8 no picture")
-    await page.locator("#photo-title", has_text="torn.jpg: ").wait_for()
+    await page.locator("#photo-title", has_text="torn.jpg cannot").wait_for()
     await drop(page, "portrait.png", "image/png", photo)
     await page.locator("#photo-faces", has_text="woman").wait_for(timeout=60_000)
     answer = json.loads(await page.locator("#photo-json").text_content() or "")

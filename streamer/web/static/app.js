@@ -98,8 +98,7 @@ async function look() {
   if (!answer || link.state !== "open") return;
   for (const [stream, tile] of tiles) if (!(stream in answer.streams) && tile.since < asked) drop(stream);
   for (const [stream, { status }] of Object.entries(answer.streams)) {
-    const tile = tileOf(stream);
-    if (status && (tile.state === "waiting" || tile.error?.message !== status.error?.message)) tile.setStatus(status);
+    if (status) tileOf(stream).setStatus(status);
   }
   arrange();
 }
@@ -275,6 +274,10 @@ byId("overview").addEventListener("click", () => {
   overview = grid.dataset.list === "bare" ? "off" : "on";
   saveOverview(overview);
   arrange();
+});
+document.querySelector(".skip-link").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says what is shown, and stays
+  byId("main").focus();
 });
 byId("retry").addEventListener("click", retry);
 byId("empty-retry").addEventListener("click", retry);

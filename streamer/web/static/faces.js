@@ -16,9 +16,18 @@ export function plural(count, word) {
   return `${count} ${word}${count === 1 ? "" : "s"}`;
 }
 
+/** The server's words as sentences, without those that are empty. */
+export function sentences(...parts) {
+  return parts.filter(Boolean).map((words) => words[0].toUpperCase() + words.slice(1).replace(/[.]?$/, ".")).join(" ");
+}
+
 export class FaceList {
-  /** @param {HTMLElement} section the element of class `faces` of a tile or a view */
-  constructor(section) {
+  /**
+   * @param {HTMLElement} section the element of class `faces` of a tile or a view
+   * @param {{certainty?: boolean}} [options] whether to say how certain it is that each is a face
+   */
+  constructor(section, { certainty = false } = {}) {
+    this.certainty = certainty;
     this.list = section.querySelector(".face-cards");
     this.nothing = section.querySelector(".no-faces");
     this.cards = new Map();
@@ -41,7 +50,7 @@ export class FaceList {
     let before = this.list.firstElementChild;
     for (const [key, face] of keyed) {
       let card = this.cards.get(key);
-      if (!card) this.cards.set(key, card = new FaceCard(face));
+      if (!card) this.cards.set(key, card = new FaceCard(face, this.certainty));
       if (card.element === before) before = before.nextElementSibling;
       else this.list.insertBefore(card.element, before);
       card.update(face);
@@ -52,7 +61,8 @@ export class FaceList {
 }
 
 class FaceCard {
-  constructor(face) {
+  constructor(face, certainty) {
+    this.certainty = certainty;
     const template = document.getElementById("face-template");
     this.element = template.content.firstElementChild.cloneNode(true);
     this.part = (name) => this.element.querySelector(`.${name}`);
@@ -86,7 +96,7 @@ class FaceCard {
     setText(this.part("face-id"), face.trackId === undefined ? "" : `#${face.trackId}`);
     setText(this.part("face-gender"), noGender ? "person" : face.gender.value === "Female" ? "woman" : "man");
     setText(this.part("face-age"), noAge ? "" : String(face.age));
-    setText(this.part("face-facts"), facts(face, noGender));
+    setText(this.part("face-facts"), facts(face, noGender, this.certainty));
     const missing = [["gender", noGender], ["age", noAge], ["emotion", noEmotion]].filter(([, reason]) => reason);
     const notes = reasons(missing);
     this.part("face-note").hidden = notes.length === 0;
@@ -124,9 +134,9 @@ function sine(degrees) {
   return Math.sin((Math.max(-85, Math.min(85, degrees)) * Math.PI) / 180);
 }
 
-function facts(face, noGender) {
+function facts(face, noGender, certainty) {
   const words = heldWords(face);
-  if (face.trackId === undefined) words.push(`certainty ${percent(face.faceConfidence)}`);
+  if (certainty) words.push(`certainty ${percent(face.faceConfidence)}`);
   if (typeof face.quality === "number") words.push(`quality ${percent(face.quality)}`);
   if (!noGender) words.push(`gender ${percent(face.gender.confidence / 100)}`);
   return words.join(" · ");

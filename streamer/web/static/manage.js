@@ -2,7 +2,7 @@
  * Adding, pausing, resuming and removing streams, and what there is to know of one.
  */
 import { request } from "./access.js";
-import { setText } from "./faces.js";
+import { plural, sentences, setText } from "./faces.js";
 import { skippedWords } from "./tile.js";
 
 const byId = (id) => document.getElementById(id);
@@ -125,10 +125,6 @@ function clearErrors(form) {
   for (const field of form.querySelectorAll("[aria-invalid]")) field.removeAttribute("aria-invalid");
 }
 
-function sentences(...parts) {
-  return parts.filter(Boolean).map((words) => words[0].toUpperCase() + words.slice(1).replace(/[.]?$/, ".")).join(" ");
-}
-
 // ---- other dialogs
 
 /** @param {string} title @param {Error} error */
@@ -180,7 +176,7 @@ function factsOf({ settings, state, error, image, clock, fps, ageMs, processed, 
   facts["Frames analysed"] = processed.toLocaleString("en");
   facts["Not analysed"] = skippedWords(new Map(Object.entries(skipped))) || "none";
   if (clock) facts["Capture times"] = { camera: "of the camera's clock", host: "of this machine's clock", file: "of the file" }[clock];
-  facts.Opened = `${source.opened} times in ${source.tries} tries`;
+  facts.Connected = `in ${source.opened} of ${plural(source.tries, "attempt")}`;
   if (source.decoder) facts.Decoder = source.decoder;
   return facts;
 }

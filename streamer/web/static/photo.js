@@ -2,7 +2,7 @@
  * One photo: what `/analyze` says of it.
  */
 import { request } from "./access.js";
-import { FaceList, plural, setText } from "./faces.js";
+import { FaceList, plural, sentences, setText } from "./faces.js";
 import { drawFaces } from "./facestream.js";
 
 const byId = (id) => document.getElementById(id);
@@ -10,7 +10,7 @@ const byId = (id) => document.getElementById(id);
 /** @param {{announce: (subject: string, words: string) => void}} page */
 export function photoView({ announce }) {
   const canvas = byId("photo-canvas");
-  const list = new FaceList(byId("photo-faces"));
+  const list = new FaceList(byId("photo-faces"), { certainty: true });
   const sure = byId("photo-sure");
   let shown = null; // {answer, bitmap}
   let turn = 0;
@@ -19,7 +19,8 @@ export function photoView({ announce }) {
     if (!shown) return;
     const { answer, bitmap } = shown;
     const least = Number(sure.value);
-    const faces = answer.faces.filter((face) => face.faceConfidence >= least);
+    // Numbers as tracks have them: they tell which card is whose.
+    const faces = answer.faces.map((face, index) => ({ ...face, trackId: index + 1 })).filter((face) => face.faceConfidence >= least);
     drawFaces(canvas, { ...answer, faces }, { picture: bitmap });
     const hidden = answer.faces.length - faces.length;
     canvas.setAttribute("aria-label", `The photo, ${plural(faces.length, "face")}`);
@@ -66,7 +67,7 @@ export function photoView({ announce }) {
     } catch (error) {
       if (mine !== turn) return;
       byId("photo-drop").hidden = false;
-      tell(`${file.name}: ${error.message}`, error.hint ?? "");
+      tell(`${file.name} cannot be analysed`, sentences(error.message, error.hint));
       announce("Photo", `${file.name}: ${error.message}`);
     }
   }

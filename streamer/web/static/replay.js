@@ -1,7 +1,7 @@
 /**
  * The replay of a log: its faces on a blank stage, as they moved.
  */
-import { FaceList, plural, setText } from "./faces.js";
+import { FaceList, plural, sentences, setText } from "./faces.js";
 import { drawFaces } from "./facestream.js";
 import { readLog } from "./logfile.js";
 import { drawTrend } from "./trend.js";
@@ -126,7 +126,7 @@ export function replayView({ announce }) {
       log = read;
     } catch (error) {
       byId("log-drop").hidden = false;
-      tell(`${file.name}: ${error.message}`, "Choose a .jsonl file as `streamer run --log` writes it.");
+      tell(`${file.name} cannot be replayed`, sentences(error.message, "choose a .jsonl file as streamer run --log writes it"));
       announce("Log", `${file.name}: ${error.message}`);
       return;
     }

@@ -83,6 +83,7 @@ export class Tile {
   }
 
   clear() {
+    this.statusAt = "";
     this.record = null; // newest analysed record
     this.recordAt = -Infinity;
     this.arrivals = []; // [time, seq] of analysed records within WINDOW
@@ -114,9 +115,11 @@ export class Tile {
     return Math.min(SLOWEST, Math.max(FRESH, 3 * distance));
   }
 
-  /** @param {object} status a status record */
+  /** @param {object} status a status record; one that is older than the last changes nothing */
   setStatus(status) {
     this.startSession(status.session);
+    if (status.at < this.statusAt) return;
+    this.statusAt = status.at;
     this.setState(status.state, status.error ?? null);
   }
 

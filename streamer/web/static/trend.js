@@ -120,7 +120,7 @@ function drawCounts(context, columns, { width, top, ink, large }) {
   const counts = columns.map(({ total }) => (total ? total[SEEN] / total[RECORDS] : 0));
   const most = Math.max(1, ...counts);
   context.fillStyle = ink;
-  context.globalAlpha = 0.5;
+  context.globalAlpha = 0.3;
   columns.forEach(({ x, w, total }, index) => {
     const h = total ? Math.max(1, ((top - 3) * counts[index]) / most) : 0;
     context.fillRect(x, top - h, w, h);
@@ -132,9 +132,7 @@ function drawCounts(context, columns, { width, top, ink, large }) {
   context.font = "11px system-ui, sans-serif";
   context.textBaseline = "top";
   const text = `faces, up to ${Math.round(most)}`;
-  context.globalAlpha = 0.9;
   context.fillText(text, 4, 3);
-  context.globalAlpha = 1;
 }
 
 function drawFoot(context, { width, height, ink, labels: [start = "", end = ""] }) {
