@@ -85,16 +85,7 @@ export function drawTrend(canvas, trend, from, to, { marks = [], labels = [] } =
   const top = Math.round(Math.max(12, (height - foot) * 0.26));
   const columns = columnsOf(trend, from, to, width);
   drawCounts(context, columns, { width, top, ink, large });
-  for (const { x, w, total } of columns) {
-    if (!total?.[JUDGED]) continue;
-    let y = height - foot;
-    NAMES.forEach((name, index) => {
-      const part = ((height - foot - top - 3) * total[index]) / total[JUDGED];
-      y -= part;
-      context.fillStyle = EMOTIONS[name];
-      context.fillRect(x, y, w, part);
-    });
-  }
+  drawShares(context, columns, top + 3, height - foot);
   for (const mark of marks) {
     context.fillStyle = mark.color;
     context.fillRect(place(mark.time, from, to, width) - 1, 0, 2, height - foot);
@@ -133,6 +124,23 @@ function drawCounts(context, columns, { width, top, ink, large }) {
   context.textBaseline = "top";
   const text = `faces, up to ${Math.round(most)}`;
   context.fillText(text, 4, 3);
+}
+
+/** Areas in soft colours, each with a clear upper edge, so that one that fills everything does not shout. */
+function drawShares(context, columns, top, bottom) {
+  for (const { x, w, total } of columns) {
+    if (!total?.[JUDGED]) continue;
+    let y = bottom;
+    NAMES.forEach((name, index) => {
+      const part = ((bottom - top) * total[index]) / total[JUDGED];
+      y -= part;
+      context.fillStyle = EMOTIONS[name];
+      context.globalAlpha = 0.4;
+      context.fillRect(x, y, w, part);
+      context.globalAlpha = 1;
+      if (part > 1) context.fillRect(x, y, w, Math.min(2, part / 2));
+    });
+  }
 }
 
 function drawFoot(context, { width, height, ink, labels: [start = "", end = ""] }) {
