@@ -78,12 +78,11 @@ class App:
 
     async def reload(self, settings: Settings) -> None:
         """Go on with the streams of other settings. What else differs waits for the next start, and is said so."""
-        if self._fleet is None:
-            return
         if msgspec.structs.replace(settings, streams=self._settings.streams) != self._settings:
             _log.warning("only changes of streams are taken over while running: the others need a new start")
         self._settings = msgspec.structs.replace(self._settings, streams=settings.streams)
-        await self._fleet.apply(settings.streams)
+        if self._fleet is not None and self._fleet.running:  # else they are what the run will begin with
+            await self._fleet.apply(settings.streams)
 
     def _fetch(self, workshop: Workshop) -> Models:
         if any(stream.url == DEMO for stream in self._settings.streams.values()):
@@ -107,6 +106,7 @@ class App:
             async for item in items:
                 if isinstance(item, FrameResult) and item.frame.live and item.took > _LATE * stream.max_age:
                     self._decoding.late()
+                    workshop.engine.turns.late()
                 yield item
 
     async def _serve(self, stack: AsyncExitStack, hub: Hub, workshop: Workshop, fleet: Fleet) -> Addresses:

@@ -23,7 +23,8 @@ Seconds = Annotated[float, msgspec.Meta(ge=0)]
 SomeSeconds = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 T = TypeVar("T")
-Name = Annotated[str, msgspec.Meta(pattern=r"^[\w][\w. -]{0,63}$")]
+# Also the name of a log file, which may have 255 bytes: up to four a character.
+Name = Annotated[str, msgspec.Meta(pattern=r"^\w[\w. -]{0,59}\Z")]
 
 
 class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -138,10 +139,10 @@ class StreamSettings(_Strict, frozen=True):
     seconds, twice as long each time up to `retry_max`. A live picture older than `max_age` seconds is not analysed.
 
     `rotate` turns the picture clockwise, in degrees. At most `fps` pictures a second are analysed (0: all), and with
-    `keyframes_only` no others are even decoded. Faces are looked for every `interval` seconds (0: in each picture)
-    and followed in between, and only where more than a share `motion` of the picture has changed (0: always). Only
-    faces whose centre is inside the polygon `region` and outside of all `masks` count; points are x, y as shares of
-    width and height of the picture as displayed.
+    `keyframes_only` key pictures only: of a live source no others are even decoded. Faces are looked for every
+    `interval` seconds (0: in each picture) and followed in between, and only where more than a share `motion` of the
+    picture has changed (0: always). Only faces whose centre is inside the polygon `region` and outside of all `masks`
+    count; points are x, y as shares of width and height of the picture as displayed.
     """
 
     url: str
@@ -288,7 +289,22 @@ def convert(raw: Any, into: type[T], where: str) -> T:
         return msgspec.convert(raw, into)
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
-        raise ConfigError(f"{where}: {place.strip('`') or '$'}: {reason[0].lower()}{reason[1:]}") from None
+        place = _with_key(place.strip("`") or "$", raw, into)
+        raise ConfigError(f"{where}: {place}: {reason[0].lower()}{reason[1:]}") from None
+
+
+def _with_key(place: str, raw: Any, into: Any) -> str:
+    """`place` with the key of the table in it, which msgspec leaves out: that of the first entry that is refused."""
+    before, unnamed, after = place.partition("[...]")
+    table = before.removeprefix("$.")
+    entries = raw.get(table) if unnamed and isinstance(raw, dict) else None
+    for key, value in entries.items() if isinstance(entries, dict) else ():
+        try:
+            msgspec.convert(raw | {table: {key: value}}, into)
+        except msgspec.ValidationError as error:
+            if place in str(error):
+                return f"{before}.{key}{after}"
+    return place
 
 
 def with_password(stream: StreamSettings, where: str, environ: Mapping[str, str]) -> StreamSettings:
@@ -302,7 +318,7 @@ def with_password(stream: StreamSettings, where: str, environ: Mapping[str, str]
     elif stream.password_file:
         try:
             password = Path(stream.password_file).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ConfigError(f"{where}: {stream.password_file} cannot be read: {error}", "see password_file") from None
     else:
         return stream

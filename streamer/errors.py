@@ -18,6 +18,7 @@
     │   └── DisconnectedError    a live stream ended
     ├── SubscriptionError      a websocket client asked for something that cannot be understood
     ├── UnknownStreamError     no stream of that name is in this run
+    ├── NotRunningError        the run has not begun, or is over
     ├── ForbiddenError         not for whoever asked
     ├── PausedError            why a paused stream is offline
     ├── PictureError           a still picture cannot be read
@@ -132,6 +133,10 @@ class SubscriptionError(StreamerError):
 
 class UnknownStreamError(StreamerError):
     code = "unknownStream"
+
+
+class NotRunningError(StreamerError):
+    code = "notRunning"
 
 
 class ForbiddenError(StreamerError):

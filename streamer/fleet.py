@@ -4,12 +4,13 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 
 from streamer.config import StreamSettings
 from streamer.contract import State, encode, frame_record, status_record
-from streamer.errors import OutputError, PausedError, StreamerError, UnknownStreamError
+from streamer.errors import NotRunningError, OutputError, PausedError, StreamerError, UnknownStreamError
 from streamer.face import Clock, FrameResult
 from streamer.flow import Hub, Message
 from streamer.media.source import StateChange, Tally
@@ -31,7 +32,8 @@ class Rate:
 
     def at(self, now: float) -> float:
         recent = [moment for moment in self._times if now - moment <= _WINDOW]
-        return (len(recent) - 1) / (now - recent[0]) if len(recent) > 1 else 0.0
+        span = now - recent[0] if recent else 0.0
+        return (len(recent) - 1) / span if span > 0 else 0.0
 
 
 class StreamReport:
@@ -46,6 +48,7 @@ class StreamReport:
         self.settings = StreamSettings("")
         self.state: State = "connecting"
         self.error: StreamerError | None = None
+        self.said: tuple[State, str] | None = None  # the state that was published last, and its error's code
         self.processed = 0
         self.skipped: Counter[str] = Counter()  # by reason
         self.faces = 0
@@ -88,7 +91,11 @@ Analyse = Callable[[StreamReport], AsyncGenerator[FrameResult | StateChange, Non
 
 
 class Fleet:
-    """All streams of a run, and whatever is done to them while it goes on. `reports` tells how each is doing."""
+    """All streams of a run, and whatever is done to them while it goes on. `reports` tells how each is doing.
+
+    Changes are made one at a time, and whole: who asked for one may be cancelled meanwhile. All raise NotRunningError
+    before and after the run.
+    """
 
     def __init__(
         self,
@@ -103,31 +110,33 @@ class Fleet:
         is not smoothed, too.
         """
         self.reports: dict[str, StreamReport] = {}
+        self.running = False
         self._hub = hub
         self._session = session
         self._analyse = analyse
         self._on_state = on_state
         self._raw = raw
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._group: asyncio.TaskGroup | None = None
-        self._changed = asyncio.Event()
+        self._changes: set[asyncio.Task[None]] = set()
         self._one_at_a_time = asyncio.Lock()
-        self._stopping: set[str] = set()
+        self._news = asyncio.Event()  # a stream's task is over, or a change has been made
+        self._failure: BaseException | None = None
         self._removed: dict[str, StreamReport] = {}
 
     async def run(self, streams: dict[str, StreamSettings]) -> None:
-        """Until all streams have ended, or until cancelled. Raises OutputError."""
+        """Until all streams have ended, or until cancelled; each has said then that it ended. Raises OutputError."""
+        self.running = True
         try:
-            async with asyncio.TaskGroup() as self._group:
-                for name, settings in streams.items():
-                    self._start(name, settings)
-                while not self._finished:
-                    self._changed.clear()
-                    await self._changed.wait()
-        except* StreamerError as failed:
-            raise failed.exceptions[0] from None
+            for name, settings in streams.items():
+                self._start(name, settings)
+            while not self._failure and not self._finished:
+                self._news.clear()
+                await self._news.wait()
         finally:
-            self._group = None
+            self.running = False
+            await self._end()
+        if self._failure:
+            raise self._failure
 
     def report(self, name: str) -> StreamReport:
         """How a stream is doing. Raises UnknownStreamError."""
@@ -136,67 +145,114 @@ class Fleet:
         return self.reports[name]
 
     async def put(self, name: str, settings: StreamSettings) -> None:
-        """Add a stream, or give it other settings; nothing happens if they are the same."""
-        async with self._one_at_a_time:
-            report = self.reports.get(name)
-            if report is None or report.settings != settings:
-                await self._stop(name)
-                self._start(name, settings)
+        """Add a stream, or give it other settings; nothing happens if they are the same. A paused one stays paused."""
+        await self._change(partial(self._put, name, settings))
 
     async def remove(self, name: str) -> None:
         """End a stream and forget it. Raises UnknownStreamError."""
-        async with self._one_at_a_time:
-            report = self.report(name)
-            await self._stop(name)
-            await self._publish(report, StateChange("ended", time.time()))
-            self._removed[name] = self.reports.pop(name)
-            self._hub.forget(name)
+        await self._change(partial(self._remove, name))
 
     async def pause(self, name: str) -> None:
-        """Leave the camera alone until `resume`. Raises UnknownStreamError."""
-        async with self._one_at_a_time:
-            report = self.report(name)
-            if not report.paused:
-                await self._stop(name)
-                why = PausedError("the stream is paused", "resume it, and the camera is opened again")
-                await self._publish(report, StateChange("offline", time.time(), why))
+        """Leave the camera alone until `resume`; one that has ended stays so. Raises UnknownStreamError."""
+        await self._change(partial(self._pause, name))
 
     async def resume(self, name: str) -> None:
         """Go on with a stream that was paused or has ended. Raises UnknownStreamError."""
-        async with self._one_at_a_time:
-            report = self.report(name)
-            if report.paused or report.state == "ended":
-                self._start(name, report.settings)
+        await self._change(partial(self._resume, name))
 
     async def apply(self, streams: dict[str, StreamSettings]) -> None:
         """Make these the streams: the others are removed, those whose settings differ are changed."""
+        await self._change(partial(self._apply, streams))
+
+    async def _change(self, work: Callable[[], Awaitable[None]]) -> None:
+        async def alone() -> None:
+            async with self._one_at_a_time:
+                self._check_running()
+                try:
+                    await work()
+                finally:
+                    self._news.set()
+
+        change = asyncio.create_task(alone())
+        self._changes.add(change)
+        change.add_done_callback(self._changes.discard)
+        await asyncio.shield(change)
+
+    async def _put(self, name: str, settings: StreamSettings) -> None:
+        report = self.reports.get(name)
+        if report is not None and report.paused:
+            report.settings = settings
+        elif report is None or report.settings != settings:
+            await self._stop(name)
+            self._start(name, settings)
+
+    async def _remove(self, name: str) -> None:
+        report = self.report(name)
+        await self._stop(name)
+        await self._say_ended(report)
+        self._removed[name] = self.reports.pop(name)
+        self._hub.forget(name)
+
+    async def _pause(self, name: str) -> None:
+        report = self.report(name)
+        if report.paused:
+            return
+        await self._stop(name)
+        if report.state != "ended":
+            why = PausedError("the stream is paused", "resume it, and the camera is opened again")
+            await self._publish(report, StateChange("offline", time.time(), why))
+
+    async def _resume(self, name: str) -> None:
+        report = self.report(name)
+        if report.paused or report.state == "ended":
+            await self._stop(name)  # the task of one that has just ended may not be quite over
+            self._start(name, report.settings)
+
+    async def _apply(self, streams: dict[str, StreamSettings]) -> None:
         for name in [name for name in self.reports if name not in streams]:
-            await self.remove(name)
+            await self._remove(name)
         for name, settings in streams.items():
-            await self.put(name, settings)
+            await self._put(name, settings)
 
     @property
     def _finished(self) -> bool:
-        return bool(self.reports) and all(report.state == "ended" for report in self.reports.values())
+        over = all(task.done() for task in self._tasks.values()) and not self._one_at_a_time.locked()
+        return over and bool(self.reports) and all(report.state == "ended" for report in self.reports.values())
+
+    def _check_running(self) -> None:
+        if not self.running:
+            raise NotRunningError(
+                "the run is over, or has not begun", "start the program anew, or wait until it serves"
+            )
 
     def _start(self, name: str, settings: StreamSettings) -> None:
-        assert self._group is not None, "streams are started while the fleet runs"
+        self._check_running()  # it may have come to its end while a stream was stopped
         report = self.reports.get(name) or self._removed.pop(name, None) or StreamReport(name)
         report.settings, report.state, report.error = settings, "connecting", None
         self.reports[name] = report
-        self._tasks[name] = self._group.create_task(self._run(report), name=name)
+        self._tasks[name] = asyncio.create_task(self._run(report), name=name)
+        self._tasks[name].add_done_callback(self._over)
 
-    async def _stop(self, name: str) -> None:
-        """End the stream's task without a word about it."""
-        task = self._tasks.pop(name, None)
-        if task is None:
-            return
-        self._stopping.add(name)
-        try:
-            task.cancel()
-            await asyncio.wait([task])
-        finally:
-            self._stopping.discard(name)
+    async def _stop(self, *names: str) -> None:
+        """End the tasks of streams without a word about it."""
+        tasks = {name: self._tasks.pop(name) for name in names if name in self._tasks}
+        for name, task in tasks.items():
+            if self.reports[name].state != "ended":  # else it only puts things in order yet
+                task.cancel()
+        if tasks:
+            await asyncio.wait(tasks.values())
+
+    def _over(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self._failure = self._failure or task.exception()
+        self._news.set()
+
+    async def _end(self) -> None:
+        """Stop all streams at once. The log tells a run that was stopped from one that was killed."""
+        await self._stop(*self._tasks)
+        async with self._one_at_a_time:
+            for report in self.reports.values():
+                await self._say_ended(report)
 
     async def _run(self, report: StreamReport) -> None:
         """One stream to its end; what fails in it ends only it."""
@@ -212,13 +268,10 @@ class Fleet:
             _log.exception("stream %s failed", report.name)
             failure = StreamerError(f"the analysis failed: {type(error).__name__}: {error}", "please report this")
             await self._publish(report, StateChange("ended", time.time(), failure))
-        except asyncio.CancelledError:
-            # The log tells a run that was stopped from one that was killed.
-            if report.state != "ended" and report.name not in self._stopping:
-                await self._publish(report, StateChange("ended", time.time()))
-            raise
-        finally:
-            self._changed.set()
+
+    async def _say_ended(self, report: StreamReport) -> None:
+        if report.state != "ended":
+            await self._publish(report, StateChange("ended", time.time()))
 
     async def _publish(self, report: StreamReport, item: FrameResult | StateChange) -> None:
         if isinstance(item, FrameResult):
@@ -227,6 +280,9 @@ class Fleet:
             await self._hub.publish(Message(report.name, encode(record), item))
             return
         report.state, report.error = item.state, item.error
-        status = status_record(report.name, self._session, item.at, item.state, item.error)
-        await self._hub.publish(Message(report.name, encode(status)))
-        self._on_state(report)
+        news = item.state, item.error.code if item.error else ""
+        if news != report.said:
+            report.said = news
+            status = status_record(report.name, self._session, item.at, item.state, item.error)
+            await self._hub.publish(Message(report.name, encode(status)))
+            self._on_state(report)

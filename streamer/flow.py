@@ -19,6 +19,7 @@ B = TypeVar("B")
 
 _REMEMBERED = 500  # records of each stream, for consumers that come back
 _MOST_WAITING = 1000  # messages that one consumer may leave waiting
+_ALONG = 256  # items that take the room of one, if all but the last need none
 
 
 class OverrunError(StreamerError):
@@ -30,8 +31,10 @@ class OverrunError(StreamerError):
 class Mailbox(Generic[A]):
     """Hands items from one thread to one coroutine, in order."""
 
-    def __init__(self, supersede: Callable[[A], A], *, size: int = 2, limit: int = 4096) -> None:
-        """`size` items wait at most for a patient `put`; `limit` bounds what an impatient one may pile up."""
+    def __init__(self, supersede: Callable[[A, A], A], *, size: int = 2, limit: int = 4096) -> None:
+        """`supersede` tells what becomes of an item that still waits when a newer one comes. `size` items wait at most
+        for a patient `put`; `limit` bounds what an impatient one may pile up.
+        """
         self._loop = asyncio.get_running_loop()
         self._supersede = supersede
         self._size = size
@@ -45,16 +48,16 @@ class Mailbox(Generic[A]):
     def put(self, item: A, *, newest_wins: bool) -> bool:
         """From the thread. False once the mailbox is finished. Raises OverrunError.
 
-        With `newest_wins` it never waits: an item that nobody has taken yet becomes `supersede(item)`, which still
-        has its place in the order. Without, it waits until there is room (files: none is passed over).
+        With `newest_wins` it never waits: items that nobody has taken yet become `supersede(waiting, item)`, which
+        still have their places in the order. Without, it waits until there is room (files: none is passed over).
         """
         with self._lock:
             if not newest_wins:
                 self._lock.wait_for(lambda: self._finished or len(self._items) < self._size)
-            elif self._items:
-                self._items[-1] = self._supersede(self._items[-1])
             if self._finished:
                 return False
+            if newest_wins:
+                self._items = deque(self._supersede(waiting, item) for waiting in self._items)
             if len(self._items) >= self._limit:
                 raise OverrunError(f"the analysis took none of {self._limit} pictures")
             self._items.append(item)
@@ -94,43 +97,65 @@ class Mailbox(Generic[A]):
             return self._items.popleft() if self._items else None
 
 
-async def ordered(source: AsyncIterable[A], work: Callable[[A], Awaitable[B]], width: int) -> AsyncGenerator[B, None]:
+async def ordered(
+    source: AsyncIterable[A],
+    work: Callable[[A], Awaitable[B]],
+    width: int,
+    light: Callable[[A], bool] = lambda _: False,
+) -> AsyncGenerator[B, None]:
     """`work` on the items of `source`, up to `width` at a time, the results in the order of the items.
 
     An item is taken from the source only when there is room to work on it, so that a newest-wins source stays fresh.
+    Those that are `light` need none and go along with the next that is not: what the source already holds for that one
+    it must not hold until somebody takes the results.
     """
     room = asyncio.Semaphore(width)
-    tasks: asyncio.Queue[asyncio.Future[B] | None] = asyncio.Queue()  # bounded by `room`
-
-    async def pump() -> None:
-        items = aiter(source)
-        try:
-            while True:
-                await room.acquire()
-                item = await anext(items)
-                tasks.put_nowait(asyncio.ensure_future(work(item)))
-        except StopAsyncIteration:
-            tasks.put_nowait(None)
-        except Exception as error:  # noqa: BLE001  # handed on, in its place in the order
-            failed: asyncio.Future[B] = asyncio.get_running_loop().create_future()
-            failed.set_exception(error)
-            tasks.put_nowait(failed)
-
-    pumping = asyncio.create_task(pump())
-    task: asyncio.Future[B] | None = None
+    under_way: _UnderWay[B] = asyncio.Queue()
+    pumping = asyncio.create_task(_pump(source, work, light, room, under_way))
+    pending: list[asyncio.Future[Any]] = [pumping]
     try:
-        while (task := await tasks.get()) is not None:
+        while (first := await under_way.get()) is not None:
+            task, last = first
+            pending[1:] = [task]
             yield await task
-            room.release()
+            if last:
+                room.release()
     finally:
-        pumping.cancel()
-        pending: list[asyncio.Future[Any] | None] = [pumping, task]
-        while not tasks.empty():
-            pending.append(tasks.get_nowait())
-        for each in filter(None, pending):
+        while not under_way.empty():
+            pending += (under_way.get_nowait() or ())[:1]
+        for each in pending:
             each.cancel()
-        await asyncio.gather(*filter(None, pending), return_exceptions=True)
+        await asyncio.gather(*pending, return_exceptions=True)
         await _close(source)
+
+
+# Work in order, each with whether the room is free after it; None at the end. Bounded by the room.
+_UnderWay = asyncio.Queue[tuple[asyncio.Future[B], bool] | None]
+
+
+async def _pump(
+    source: AsyncIterable[A],
+    work: Callable[[A], Awaitable[B]],
+    light: Callable[[A], bool],
+    room: asyncio.Semaphore,
+    under_way: _UnderWay[B],
+) -> None:
+    items = aiter(source)
+    try:
+        while True:
+            await room.acquire()
+            for left in reversed(range(_ALONG)):
+                item = await anext(items)
+                last = not left or not light(item)
+                under_way.put_nowait((asyncio.ensure_future(work(item)), last))
+                if last:
+                    break
+    except StopAsyncIteration:
+        under_way.put_nowait(None)
+    except Exception as error:  # noqa: BLE001  # handed on, in its place in the order
+        failed: asyncio.Future[B] = asyncio.get_running_loop().create_future()
+        failed.set_exception(error)
+        under_way.put_nowait((failed, True))
 
 
 async def each(source: AsyncIterable[A], work: Callable[[A], B]) -> AsyncGenerator[B, None]:

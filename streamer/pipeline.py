@@ -17,7 +17,7 @@ from streamer.analysis.regions import Regions, Window
 from streamer.analysis.smoothing import Smoother
 from streamer.analysis.tracking import NOBODY, Tracked, Tracker
 from streamer.config import StreamSettings
-from streamer.face import Detections, Face, Float64s, Frame, FrameResult, Pixels
+from streamer.face import Detections, Face, Float64s, Frame, FrameResult, Pixels, no_pixels
 from streamer.flow import each, ordered
 from streamer.inference.describer import carried
 from streamer.inference.models import Models
@@ -25,6 +25,7 @@ from streamer.media.source import StateChange
 from streamer.turns import Share
 
 _PER_WAIT = 10  # a face's looks are held so many times as long as its stream waits for a turn
+_HELD_UP = 2  # times as long as usual
 _MOMENT = 1e-3  # seconds
 
 Item = Frame | StateChange
@@ -42,7 +43,7 @@ async def analyse_stream(
     with models.engine.turns.share() as share:
         path = _Path(stream, models, share, keep_raw, first_track)
         # As many may be analysed as there are turns, and as many results wait to be taken.
-        analysed = ordered(source(share), path.analyse, 2 * models.engine.turns.width)
+        analysed = ordered(source(share), path.analyse, 2 * models.engine.turns.width, _passes_through)
         async with aclosing(each(analysed, path.smooth)) as results:
             async for result in results:
                 yield result
@@ -90,6 +91,7 @@ class _Path:
         self._models = models
         self._share = share
         self._keep_raw = keep_raw
+        self._max_age = stream.max_age
         self._searches = Pace(stream.interval)
         self._motion = MotionGate(stream.motion)
         self._regions = Regions(stream.region, stream.masks)
@@ -160,13 +162,25 @@ class _Path:
         if isinstance(item, StateChange):
             return item
         if isinstance(item, Frame):
-            self._dropped += 1
-            return FrameResult(item, (), {}, self._dropped, time.monotonic())
+            return self._skipped(item)
         start = time.perf_counter()
         faces = self._smoother.update(item.faces, item.frame.at, self._keep_raw)
         item.timings["smooth"] = _ms(start)
+        if self._is_old(item.frame):
+            return self._skipped(msgspec.structs.replace(item.frame, skipped="stale", pixels=no_pixels))
         dropped, self._dropped = self._dropped, 0
         return FrameResult(item.frame, faces, item.timings, dropped, time.monotonic())
+
+    def _skipped(self, frame: Frame) -> FrameResult:
+        self._dropped += 1
+        return FrameResult(frame, (), {}, self._dropped, time.monotonic())
+
+    def _is_old(self, frame: Frame) -> bool:
+        """Whether a result was held up, by a model that was loaded for it or a slow taker, until it was old news. On a
+        machine on which all take that long they are given all the same.
+        """
+        took = time.monotonic() - frame.arrived
+        return frame.live and took > self._max_age and took > _HELD_UP * self._share.usual
 
     def _prepare(self, frame: Frame) -> _View:
         pixels = frame.pixels()
@@ -181,6 +195,10 @@ class _Path:
         if not frame.live:
             return settings.interval
         return max(settings.interval, min(_PER_WAIT * self._share.waited, settings.interval_max))
+
+
+def _passes_through(item: Item) -> bool:
+    return isinstance(item, StateChange) or item.skipped is not None
 
 
 def _ms(start: float, end: float | None = None) -> float:

@@ -86,11 +86,11 @@ class StreamLines:
 
     def changed(self, report: "StreamReport") -> None:
         """A stream has another state."""
-        if report.error is not None:
+        if report.error is not None and not report.paused:
             complain(report.error, report.name)
         elif not out.is_terminal:
             total = f", frames analysed: {report.processed}" if report.state == "ended" else ""
-            out.print(f"{report.name}: {report.state}{total}", markup=False)
+            out.print(f"{report.name}: {_state(report)}{total}", markup=False)
 
     def _table(self) -> Table:
         now = time.monotonic()
@@ -98,7 +98,7 @@ class StreamLines:
         for report in self._app.reports.values():
             table.add_row(
                 escape(report.name),
-                report.state,
+                _state(report),
                 f"{report.analysed.at(now):.1f} of {report.delivered.at(now):.1f}",
                 str(report.faces),
                 f"{report.age * 1000:.0f} ms",
@@ -106,6 +106,10 @@ class StreamLines:
                 str(report.skipped.total()),
             )
         return table
+
+
+def _state(report: "StreamReport") -> str:
+    return "paused" if report.paused else report.state
 
 
 def complain(error: StreamerError, about: str = "") -> None:
@@ -150,12 +154,14 @@ def interruptible(work: Coroutine[Any, Any, T], on_hangup: Callable[[], Awaitabl
             if on_hangup is None or (on_terminal and not os.isatty(0)):
                 stop()
             else:
-                begun.add(asyncio.ensure_future(on_hangup()))
+                begun.add(task := asyncio.ensure_future(on_hangup()))
+                task.add_done_callback(begun.discard)
 
         try:
             loop.add_signal_handler(signal.SIGINT, stop)
             loop.add_signal_handler(signal.SIGTERM, stop)
-            loop.add_signal_handler(signal.SIGHUP, hangup)
+            if on_hangup is not None or signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+                loop.add_signal_handler(signal.SIGHUP, hangup)
         except NotImplementedError:  # Windows: asyncio.run itself turns Ctrl-C into a cancellation
             pass
         try:

@@ -11,10 +11,12 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 _NEWEST = 0.1  # weight of the newest sample in a running mean
+_SETTLE = 1.0  # seconds that a change takes to show, before there can be another
+_RECOVERY = 5.0  # seconds without late results after which a turn that was withheld can be taken again
 
 
 class Turns:
-    """At most `width` turns are held at a time, over all shares.
+    """At most `width` turns are held at a time, over all shares; fewer for a while after results were `late`.
 
     The next one goes to the waiting share that has used the least time (start-time fair queueing, Goyal et al. 1996):
     equal streams take turns equally often, and one of costly pictures takes fewer instead of slowing the others.
@@ -23,7 +25,9 @@ class Turns:
     def __init__(self, width: int, now: Callable[[], float] = time.monotonic) -> None:
         self.width = width
         self.now = now
-        self._free = width
+        self._held = 0
+        self._withheld = 0
+        self._changed = now()  # when turns were withheld or given back last
         self._served = 0.0  # what the share that was served last had used
         self._waiting: list[tuple[Share, asyncio.Future[None]]] = []
 
@@ -36,14 +40,18 @@ class Turns:
         finally:
             share.close()
 
+    def late(self) -> None:
+        """A result took too long: the fewer are worked on at a time, the sooner each is done."""
+        now = self.now()
+        if now - self._changed >= _SETTLE:
+            self._withheld = min(self._withheld + 1, self.width - 1)
+            self._changed = now
+
     async def wait(self, share: "Share") -> None:
         """Until it is this share's turn."""
-        if self._free:
-            self._free -= 1
-            self._charge(share)
-            return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((share, turn))
+        self._grant()
         try:
             await turn
         except asyncio.CancelledError:
@@ -53,19 +61,22 @@ class Turns:
 
     def end(self) -> None:
         """A turn is over, and the next one begins."""
-        self._waiting = [(share, turn) for share, turn in self._waiting if not turn.done()]
-        if not self._waiting:
-            self._free += 1
-            return
-        first = min(self._waiting, key=lambda waiting: waiting[0].used)
-        self._waiting.remove(first)
-        self._charge(first[0])
-        first[1].set_result(None)
+        self._held -= 1
+        self._grant()
 
-    def _charge(self, share: "Share") -> None:
-        # Who was idle does not catch up on what it left to others.
-        self._served = max(share.used, self._served)
-        share.used = self._served + share.usual
+    def _grant(self) -> None:
+        if self._withheld and self.now() - self._changed >= _RECOVERY:
+            self._withheld -= 1
+            self._changed = self.now()
+        self._waiting = [(share, turn) for share, turn in self._waiting if not turn.done()]
+        while self._waiting and self._held < self.width - self._withheld:
+            share, turn = min(self._waiting, key=lambda waiting: waiting[0].used)
+            self._waiting.remove((share, turn))
+            self._held += 1
+            # Who was idle does not catch up on what it left to others.
+            self._served = max(share.used, self._served)
+            share.used = self._served + share.usual
+            turn.set_result(None)
 
 
 class Share:

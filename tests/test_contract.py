@@ -63,6 +63,27 @@ def test_added_keys_are_added_and_never_null() -> None:
     assert "null" not in contract.encode(contract.face_object(face, 640, 480, raw=True)).decode()
 
 
+@pytest.mark.parametrize(
+    ("held", "shown"),
+    [
+        ({}, None),
+        ({"looks_held": 0.25}, {"looks": 250}),
+        ({"place_held": 0.1234, "looks_held": 1.5}, {"place": 123, "looks": 1500}),
+        ({"place_held": 0.001}, {"place": 1}),
+    ],
+)
+def test_what_is_held_says_since_when(held: dict[str, float], shown: dict[str, int] | None) -> None:
+    face = a_face(track_id=3, **held)
+    assert as_json(contract.face_object(face, 640, 480)).get("heldMs") == shown
+    record = as_json(contract.frame_record(FrameResult(frame(), (face,), {}, 0, 10.0), "cam", "s1"))
+    VALIDATOR.validate(record)
+    assert record["faces"][0].get("heldMs") == shown
+    for wrong in ({"place": "long"}, {"looks": 0.5}, 3):
+        record["faces"][0]["heldMs"] = wrong
+        with pytest.raises(jsonschema.ValidationError):
+            VALIDATOR.validate(record)
+
+
 @given(arrays(np.float32, 7, elements=st.floats(0, 1, width=32)))
 def test_emotions_are_shares_that_sum_to_one(values: Floats) -> None:
     total = values.sum()

@@ -12,8 +12,8 @@ from streamer.flow import Hub, Mailbox, Message, OverrunError, Slots, ordered
 from tests.test_contract import frame
 
 
-def marked(item: str) -> str:
-    return item if item.startswith("skipped") else f"skipped {item}"
+def marked(item: str, newer: str) -> str:
+    return item if item.startswith("skipped") or newer == "nothing" else f"skipped {item}"
 
 
 async def take(mailbox: Mailbox[str]) -> str | None:
@@ -38,6 +38,17 @@ async def test_the_newest_wins_and_the_others_keep_their_place() -> None:
     mailbox.put("d", newest_wins=True)
     mailbox.finish()
     assert await take_all(mailbox) == ["skipped b", "skipped c", "d"]
+
+
+async def test_what_supersedes_nothing_leaves_the_waiting_as_they_are() -> None:
+    mailbox = Mailbox(marked)
+    for item in ("a", "b", "nothing", "nothing"):
+        mailbox.put(item, newest_wins=True)
+    assert await take(mailbox) == "skipped a"
+    assert await take(mailbox) == "b"
+    mailbox.put("c", newest_wins=True)
+    mailbox.finish()
+    assert await take_all(mailbox) == ["skipped nothing", "skipped nothing", "c"]
 
 
 async def test_a_patient_put_waits_until_there_is_room_and_nothing_is_skipped() -> None:
@@ -135,6 +146,49 @@ async def test_ordered_work_can_be_left_early() -> None:
     assert await anext(results) == 0
     await results.aclose()
     assert closed == [True]
+
+
+async def test_what_needs_no_work_waits_for_no_room_and_goes_along_with_the_next_that_does() -> None:
+    given = list[int]()
+
+    async def source() -> AsyncGenerator[int, None]:
+        for n in range(400):
+            given.append(n)
+            yield n
+
+    async def work(n: int) -> int:
+        return n
+
+    results = ordered(source(), work, 2, light=lambda n: n % 10 != 9 and n < 30)
+    assert await anext(results) == 0
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert given == list(range(20))  # nobody takes results: room for 9 and 19, and the others on their way
+    assert [await anext(results) for _ in range(20)] == list(range(1, 21))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert given == list(range(31))  # room for 29 and 30, neither of which goes along with another
+    await results.aclose()
+
+
+async def test_what_needs_no_work_does_not_pile_up_for_ever() -> None:
+    given = list[int]()
+
+    async def source() -> AsyncGenerator[int, None]:
+        for n in range(10_000):
+            given.append(n)
+            yield n
+
+    async def work(n: int) -> int:
+        return n
+
+    results = ordered(source(), work, 2, light=lambda _: True)
+    assert await anext(results) == 0
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert len(given) == 2 * 256
+    assert [await anext(results) for _ in range(3000)] == list(range(1, 3001))
+    await results.aclose()
 
 
 def message(stream: str, seq: int, skipped: str | None = None) -> Message:

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 from aiohttp import ClientSession, web
 from playwright.async_api import Page
 
+from tests.browser import Demo, complaints, demo, page
 from tests.declarations import FILE, declarations
-from tests.test_dashboard import Demo, complaints, demo, page
 from tests.test_readme import blocks
 
 __all__ = ["complaints", "demo", "page"]  # fixtures

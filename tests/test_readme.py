@@ -1,5 +1,6 @@
 """The README is true: its examples run, its JSON is the contract's, and its words name what there is."""
 
+import asyncio
 import re
 import shutil
 import subprocess
@@ -11,7 +12,10 @@ import pytest
 
 from streamer.config import Settings, parse
 from streamer.contract import FaceObject
-from tests.conftest import Streamer
+from streamer.inference.models import Workshop
+from tests.conftest import Streamer, unavailable
+from tests.test_fleet import running
+from tests.test_streams_api import DOOR, serving
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -62,6 +66,22 @@ def test_every_option_that_is_named_exists(streamer: Streamer) -> None:
     shown = "".join(streamer(*command.split(), "--help").stdout for command in commands)
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(re.findall(r"streamer [^\n`]*", README)))):
         assert option in shown
+
+
+async def test_streams_are_changed_as_it_says(workshop: Workshop) -> None:
+    if not shutil.which("curl"):
+        unavailable("curl is not installed")
+    commands = [line for block in blocks("sh") for line in block.splitlines() if "/api/streams" in line]
+    assert len(commands) == 5
+    async with running(door=DOOR) as run, serving(workshop, run) as server:
+        for command in commands:
+            there = command.replace("http://127.0.0.1:8080", server).replace(
+                "curl ", "curl --silent --show-error --fail "
+            )
+            done = await asyncio.create_subprocess_exec("sh", "-c", there, stdout=subprocess.DEVNULL)
+            assert await done.wait() == 0, command
+        assert run.cameras.opened[1:] == [("hall", "rtsp://camera.local/stream2")] * 2
+        assert run.kept.states("hall")[-1] == "ended"
 
 
 def test_links_lead_somewhere() -> None:

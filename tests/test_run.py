@@ -75,9 +75,9 @@ class Running:
 
 
 @contextlib.asynccontextmanager
-async def running(*arguments: str | Path) -> AsyncGenerator[Running, None]:
+async def running(*arguments: str | Path, under: tuple[str, ...] = ()) -> AsyncGenerator[Running, None]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "streamer", *map(str, arguments), "--http-port", "0", "--ws-port", "0",
+        *under, sys.executable, "-m", "streamer", *map(str, arguments), "--http-port", "0", "--ws-port", "0",
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     run = Running(process)

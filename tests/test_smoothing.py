@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from streamer.analysis.smoothing import ForgettingMean, OneEuro, Smoother
 from streamer.config import SmoothSettings
-from streamer.face import EMOTIONS, Face
+from streamer.face import EMOTIONS, Face, HeadPose
 
 HAPPY, NEUTRAL = EMOTIONS.index("happy"), EMOTIONS.index("neutral")
 
@@ -103,6 +103,95 @@ def test_the_raw_face_rides_along_when_asked() -> None:
     (result,) = s.update((given_face,), 0.04, keep_raw=True)
     assert result.raw is given_face
     assert result.age < 40
+
+
+NOT_LOOKED: dict[str, object] = {"age": 0.0, "female": 0.5, "emotions": np.full(7, 1 / 7, np.float32), "quality": 0.0}
+FIVE = np.array([[130, 140], [170, 140], [150, 165], [135, 190], [165, 190]], np.float32)
+POSE = HeadPose(10, -5, 2)
+
+
+def moved(box: list[float], place_held: float = 0.04, track: int = 1) -> Face:
+    """A face of a picture that was not searched: nothing in it but its box is of that picture."""
+    return face(track, box=np.array(box, np.float32), place_held=place_held, looks_held=place_held, **NOT_LOOKED)
+
+
+def unsmoothed() -> Smoother:
+    return Smoother(SmoothSettings(box_cutoff=0, age=0, gender=0, emotion=0), forget=1.0)
+
+
+def test_landmarks_go_where_the_box_goes() -> None:
+    s = unsmoothed()
+    s.update((face(landmarks=FIVE, head_pose=POSE),), 0.0)
+    (result,) = s.update((moved([110, 90, 210, 210]),), 0.04)
+    np.testing.assert_allclose(result.landmarks, FIVE + np.array([10, -10]), atol=1e-4)
+    (result,) = s.update((moved([100, 100, 300, 340], 0.08),), 0.08)
+    np.testing.assert_allclose(result.landmarks, 100 + 2 * (FIVE - 100), atol=1e-4)
+    assert result.head_pose == POSE
+    assert (result.place_held, result.looks_held) == (0.08, 0.08)
+    (result,) = s.update((face(landmarks=FIVE),), 0.12)  # found again
+    np.testing.assert_allclose(result.landmarks, FIVE)
+    assert result.head_pose is None
+    assert (result.place_held, result.looks_held) == (0, 0)
+
+
+def test_looks_are_those_of_the_last_look() -> None:
+    s = smoother()
+    (last,) = [s.update((face(age=40.0, female=0.2, emotions=shares(HAPPY), quality=0.6),), n / 25) for n in range(10)][
+        -1
+    ]
+    for n in range(10, 30):
+        found_again = face(1, looks_held=(n - 9) / 25, **NOT_LOOKED)
+        (result,) = s.update((found_again if n % 2 else moved([100, 100, 200, 220], (n - 9) / 25),), n / 25)
+        assert (result.age, result.female, result.quality) == (last.age, last.female, 0.6)
+        np.testing.assert_array_equal(result.emotions, last.emotions)
+        assert result.looks_held == (n - 9) / 25
+
+
+def test_what_was_only_a_guess_is_still_one_while_it_is_held() -> None:
+    s = smoother()
+    s.update((face(not_assessed=(("age", "tooSmall"),)),), 0.0)
+    (result,) = s.update((moved([100, 100, 200, 220]),), 0.04)
+    assert result.not_assessed == (("age", "tooSmall"),)
+    (result,) = s.update((face(),), 0.08)
+    assert result.not_assessed == ()
+
+
+def test_a_held_face_does_not_count_as_a_sample() -> None:
+    """The next look weighs as much as if there had been no pictures in between."""
+    with_held, without, shown = smoother(), smoother(), 0.0
+    for n in range(40):
+        at, look = n / 25, n % 5 == 0
+        given_face = face(age=20.0 if n < 20 else 50.0, emotions=shares(NEUTRAL if n < 20 else HAPPY))
+        (a,) = with_held.update((given_face if look else moved([100, 100, 200, 220]),), at)
+        if look:
+            (b,) = without.update((given_face,), at)
+            assert a.age == b.age
+            np.testing.assert_array_equal(a.emotions, b.emotions)
+            shown = a.age
+    assert 20 < shown < 50
+
+
+def test_the_raw_face_of_one_that_is_held_is_what_the_last_look_said() -> None:
+    s = smoother()
+    s.update((face(age=20.0),), 0.0)
+    s.update((face(age=40.0, landmarks=FIVE),), 0.04)
+    (result,) = s.update((moved([110, 100, 210, 220]),), 0.08, keep_raw=True)
+    assert result.raw is not None
+    assert result.raw.age == 40
+    np.testing.assert_allclose(result.raw.landmarks, FIVE + np.array([10, 0]))
+    assert result.age < 40
+
+
+def test_held_faces_do_not_mix_and_are_forgotten_like_others() -> None:
+    s = smoother()
+    s.update((face(1, age=20.0), face(2, age=60.0)), 0.0)
+    for n in range(1, 100):  # held, they are seen all the same
+        box = [100.0 + n, 100, 200 + n, 220]
+        one, two = s.update((moved(box, n / 25), moved(box, n / 25, track=2)), n / 25)
+        assert (one.age, two.age) == (20, 60)
+    s.update((), 99 / 25 + 1.1)
+    (again,) = s.update((face(1, age=70.0),), 99 / 25 + 1.2)
+    assert again.age == 70
 
 
 @given(st.lists(st.tuples(st.floats(0.001, 0.5), st.floats(-500, 500)), min_size=1, max_size=40))

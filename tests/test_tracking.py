@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.analysis.cuts import CutDetector, thumbnail
-from streamer.analysis.tracking import Tracker
+from streamer.analysis.tracking import Tracked, Tracker
 from streamer.config import TrackSettings
 from streamer.face import Detections, Pixels
 
@@ -115,6 +115,122 @@ def test_whatever_comes_numbers_are_unique_and_the_best_detection_belongs_to_som
         fresh = tracked.ids[tracked.ids > highest]
         assert fresh.tolist() == sorted(fresh)
         highest = max(highest, *tracked.ids.tolist(), 0)
+
+
+def centre(tracked: Tracked) -> list[float]:
+    (box,) = tracked.detections.boxes
+    return [float(box[0] + box[2]) / 2, float(box[1] + box[3]) / 2]
+
+
+def test_where_nothing_moves_faces_stay_where_they_were_and_alive_however_long() -> None:
+    t = tracker(lost=1.0)
+    shown = [t.update(faces((100 + 3 * n, 100, 50, 0.9), (300, 80, 60, 0.85)), n / 25) for n in range(10)][-1]
+    for n in range(10, 1000):
+        still = t.coast(n / 25, still=True)
+        np.testing.assert_array_equal(still.detections.boxes, shown.detections.boxes)
+        np.testing.assert_array_equal(still.detections.scores, shown.detections.scores)
+        assert still.ids.tolist() == [1, 2]
+    assert t.update(faces((129, 100, 50, 0.9), (300, 80, 60, 0.85)), 40.0).ids.tolist() == [1, 2]
+
+
+def test_a_face_that_stood_still_does_not_go_on_as_it_moved_before() -> None:
+    t = tracker()
+    for n in range(25):
+        t.update(faces((100 + 4 * n, 100, 50, 0.9)), n / 25)
+    t.coast(1.0, still=True)
+    assert centre(t.coast(1.2, still=False)) == [pytest.approx(196, abs=2), pytest.approx(100, abs=1)]
+
+
+def test_between_two_searches_faces_go_on_as_they_moved() -> None:
+    t = tracker()
+    for n in range(25):
+        t.update(faces((100 + 4 * n, 200 - 2 * n, 50, 0.9)), n / 25)
+    for n in range(1, 10):
+        coasted = t.coast((24 + n) / 25, still=False)
+        assert coasted.ids.tolist() == [1]
+        assert centre(coasted) == [pytest.approx(196 + 4 * n, abs=3), pytest.approx(152 - 2 * n, abs=3)]
+        (box,) = coasted.detections.boxes
+        assert box[2] - box[0] == pytest.approx(50, abs=1)
+    assert t.update(faces((236, 132, 50, 0.9)), 34 / 25).ids.tolist() == [1]
+
+
+def test_nobody_goes_on_for_ever() -> None:
+    t = tracker()
+    for n in range(25):
+        t.update(faces((100 + 4 * n, 100, 50, 0.9)), n / 25)
+    half_a_second = centre(t.coast(24 / 25 + 0.5, still=False))
+    assert half_a_second[0] == pytest.approx(246, abs=4)
+    assert centre(t.coast(24 / 25 + 20, still=False)) == half_a_second
+
+
+def test_a_face_that_shrinks_does_not_turn_inside_out() -> None:
+    t = tracker()
+    for n in range(10):
+        t.update(faces((100, 100, 30 - 3 * n, 0.9)), n / 25)
+    (box,) = t.coast(9 / 25 + 0.5, still=False).detections.boxes
+    assert box[2] > box[0]
+    assert box[3] > box[1]
+
+
+@pytest.mark.parametrize("apart", [0.1, 0.2, 0.5])
+def test_faces_that_are_looked_for_now_and_then_keep_their_numbers(apart: float) -> None:
+    t = tracker(lost=max(1.0, 2 * apart))
+    searched = -1.0
+    for n in range(250):
+        at = n / 25
+        left, right = (100 + 30 * at, 100, 50, 0.9), (500 - 30 * at, 220, 60, 0.9)
+        if at - searched >= apart - 1e-6:
+            searched, tracked = at, t.update(faces(left, right), at)
+        else:
+            tracked = t.coast(at, still=False)
+        assert sorted(tracked.ids.tolist()) == [1, 2]
+        if at > 1:
+            by_number = dict(zip(tracked.ids.tolist(), tracked.detections.boxes.tolist(), strict=True))
+            assert (by_number[1][0] + by_number[1][2]) / 2 == pytest.approx(left[0], abs=5)
+            assert (by_number[2][0] + by_number[2][2]) / 2 == pytest.approx(right[0], abs=5)
+
+
+def test_nobody_is_carried_on_before_anybody_was_seen_and_after_a_cut() -> None:
+    t = tracker()
+    assert len(t.coast(0.0, still=True).ids) == 0
+    t.update(faces((100, 100, 50, 0.9)), 0.04)
+    assert len(t.coast(0.08, still=False).ids) == 1
+    t.reset()
+    assert len(t.coast(0.12, still=False).ids) == len(t.coast(0.16, still=True).ids) == 0
+    assert t.update(faces((100, 100, 50, 0.9)), 0.2).ids.tolist() == [2]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["search", "still", "coast", "reset"]),
+            st.floats(0, 3),
+            st.lists(
+                st.tuples(st.floats(0, 500), st.floats(0, 500), st.floats(10, 200), st.floats(0.5, 1)), max_size=5
+            ),
+        ),
+        max_size=30,
+    )
+)
+def test_whatever_comes_those_carried_on_are_those_shown_last(
+    steps: list[tuple[str, float, list[tuple[float, float, float, float]]]],
+) -> None:
+    t, at, shown = tracker(), 0.0, list[int]()
+    for kind, step, placed in steps:
+        at += step
+        match kind:
+            case "search":
+                shown = t.update(faces(*sorted(placed, key=lambda face: -face[3])), at).ids.tolist()
+            case "reset":
+                t.reset()
+                shown = []
+            case _:
+                coasted = t.coast(at, still=kind == "still")
+                assert coasted.ids.tolist() == shown
+                boxes = coasted.detections.boxes
+                assert np.isfinite(boxes).all()
+                assert (boxes[:, 2:] > boxes[:, :2]).all()
 
 
 def test_a_cut_is_seen_but_neither_a_change_of_light_nor_a_swinging_camera(portrait: Pixels) -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 _SETTLE = 3.0  # seconds that a cut takes to show, before there can be another
 _HALF = 0.5  # of the machine is left to decoding when results are late,
 _CUT = 0.75  # and so much of that when they still are
+_LEAST = 0.2  # of the machine: if results are late even so, it is not decoding that makes them late
 _GROWTH = 0.05  # a second, while none is
 _SAVED = 5.0  # seconds' worth of means that a source may save up: key pictures can be far apart
 
@@ -34,7 +35,7 @@ class DecodingBudget:
         with self._lock:
             now = self._now()
             if now - self._cut >= _SETTLE:
-                self._limit = min(_HALF * self._threads, _CUT * self._limit)
+                self._limit = max(min(_HALF * self._threads, _CUT * self._limit), _LEAST * self._threads)
                 self._cut = self._grown = now
 
     def means(self) -> float:

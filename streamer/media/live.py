@@ -35,7 +35,7 @@ def _frames(container: InputContainer, video: VideoStream, opening: Opening, pur
     where, stream = opening.where, opening.stream
     frames = FrameMaker(opening.first_seq, stream.rotate, live=True)
     last, clock, intake = time.monotonic(), LiveClock(), Intake(stream, purse)
-    damage = Damage(video.codec_context, lossy=where.options.get("rtsp_transport") == "udp")
+    damage, gap = Damage(video.codec_context, lossy=where.options.get("rtsp_transport") == "udp"), False
     for packet in container.demux(video):
         arrived = time.monotonic()
         # When its patience is at an end FFmpeg hands over the picture that it held back: by now an old one.
@@ -44,16 +44,18 @@ def _frames(container: InputContainer, video: VideoStream, opening: Opening, pur
         passed_over = intake.passes_over(_sent(packet, where), packet.is_keyframe, arrived)
         damage.read(packet, decoded=not passed_over)
         pictures: list[VideoFrame] = []
+        gap = gap or passed_over is not None
         if not passed_over:
             began = time.thread_time()
             try:
-                pictures = packet.decode()
+                pictures, gap = _decoded(packet, alone=stream.keyframes_only, gap=gap), False
             except av.error.FFmpegError:  # not only InvalidDataError: whatever a broken parameter set leads to
                 damage.found()
                 passed_over = "corrupt"
             intake.decoded(time.thread_time() - began)
         if passed_over and packet.size and frames.begun:  # nobody will see it, but it has its place in the order
-            yield frames.passed_over(arrived, clock.read(None, time.time(), arrived), passed_over)
+            reading = clock.read(_shown(packet), time.time(), arrived, intake.lag)
+            yield frames.passed_over(arrived, reading, passed_over)
         for picture in damage.settled(pictures):
             arrived = time.monotonic()
             reading = clock.read(picture.time, time.time(), arrived, intake.lag)
@@ -69,6 +71,22 @@ def _frames(container: InputContainer, video: VideoStream, opening: Opening, pur
             )
 
 
+def _decoded(packet: "Packet[VideoStream]", *, alone: bool, gap: bool) -> list[VideoFrame]:
+    """The pictures of a packet. Behind a `gap` none that the decoder held back from before: they are old by now. One
+    that stands `alone` is not held back for others that might have to be shown before it.
+    """
+    codec = packet.stream.codec_context
+    if gap:
+        codec.flush_buffers()
+    pictures = packet.decode()
+    if alone and packet.size and not pictures:
+        pictures = codec.decode(None)
+        codec.flush_buffers()
+        for picture in pictures:
+            picture.time_base = packet.time_base
+    return pictures
+
+
 def _sent(packet: "Packet[VideoStream]", where: Address) -> float | None:
     """When the camera sent the packet, on its own axis in seconds; other sources make times up or send in bursts."""
     if where.kind != "rtsp" or packet.dts is None:
@@ -76,10 +94,15 @@ def _sent(packet: "Packet[VideoStream]", where: Address) -> float | None:
     return float(packet.dts * packet.time_base)
 
 
+def _shown(packet: "Packet[VideoStream]") -> float | None:
+    """The presentation time of its picture, in seconds."""
+    return None if packet.pts is None else float(packet.pts * packet.time_base)
+
+
 def _synchronise(clock: LiveClock, packet: "Packet[VideoStream]") -> None:
     wall = camera_time(packet)
-    if wall is not None and packet.pts is not None:
-        clock.synchronise(float(packet.pts * packet.time_base), wall)
+    if wall is not None:
+        clock.synchronise(_shown(packet), wall)
 
 
 def camera_time(packet: "Packet[VideoStream]") -> float | None:

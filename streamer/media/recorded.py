@@ -11,7 +11,7 @@ from av.video.stream import VideoStream
 
 from streamer.analysis.pace import Pace
 from streamer.config import StreamSettings
-from streamer.errors import CorruptError
+from streamer.errors import CorruptError, SourceError
 from streamer.face import Frame
 from streamer.media.address import Address
 from streamer.media.clock import FileClock
@@ -37,8 +37,18 @@ def recorded_frames(container: InputContainer, video: VideoStream, opening: Open
         _check(container, video, damage, frames.index)
         if not stream.loop:
             return
-        container.seek(0)
+        _rewind(container)
         frames.index = 0
+
+
+def _rewind(container: InputContainer) -> None:
+    try:
+        container.seek(0)
+    except (av.error.FFmpegError, OSError) as error:
+        raise SourceError(
+            f"{container.name}: cannot be shown again, for this format has no way back to its beginning",
+            "put it into another: ffmpeg -i IT -c copy new.mp4",
+        ) from error
 
 
 class _Damage:

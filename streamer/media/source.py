@@ -164,9 +164,9 @@ async def _thread(read: Callable[[Put], None], name: str, tally: Tally) -> Async
             _log.warning("a source did not close within %g s and was abandoned", _FAREWELL)
 
 
-def _superseded(frame: Frame) -> Frame:
-    """The record of a frame that a newer one has overtaken."""
-    return frame if frame.skipped else _skipped(frame, "superseded")
+def _superseded(frame: Frame, newer: Frame) -> Frame:
+    """`frame`, or its record where a newer one that is to be analysed has overtaken it."""
+    return frame if frame.skipped or newer.skipped else _skipped(frame, "superseded")
 
 
 def _skipped(frame: Frame, reason: str) -> Frame:

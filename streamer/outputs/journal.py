@@ -11,6 +11,7 @@ from streamer.errors import OutputError
 from streamer.flow import Message
 
 _WAITING = 4096  # records that may wait for the disk before publishing waits, too
+_OPEN = 128  # files at a time: streams come and go, and a process may have so many files only
 
 
 class Journal:
@@ -40,12 +41,12 @@ class Journal:
 
     async def put(self, message: Message) -> None:
         """Raises OutputError if an earlier record could not be written."""
+        self._waiting.append(message)  # before anything is waited for: a stream that is stopped here loses nothing
         async with self._changed:
-            await self._changed.wait_for(lambda: len(self._waiting) < _WAITING or self._error)
-            if self._error:
-                raise self._error
-            self._waiting.append(message)
             self._changed.notify_all()
+            await self._changed.wait_for(lambda: len(self._waiting) <= _WAITING or self._error)
+        if self._error:
+            raise self._error
 
     async def close(self) -> None:
         """Write what waits and close the files. Raises OutputError if the log is not complete."""
@@ -90,10 +91,17 @@ class Journal:
                 rest = rest[file.write(rest) :]
 
     def _file(self, path: Path) -> io.FileIO:
-        if path not in self._files:
-            file = path.open("ab+", buffering=0)
-            # After a crash the last line may be torn: the next record must not be glued to it.
-            if file.tell() and (file.seek(-1, os.SEEK_END), file.read())[1] != b"\n":
-                file.write(b"\n")
-            self._files[path] = file
-        return self._files[path]
+        """The open file, which becomes the newest; the one that was not written to for longest may be closed for it."""
+        file = self._files.pop(path, None) or _opened(path)
+        self._files[path] = file
+        if len(self._files) > _OPEN:
+            self._files.pop(next(iter(self._files))).close()
+        return file
+
+
+def _opened(path: Path) -> io.FileIO:
+    file = path.open("ab+", buffering=0)
+    # After a crash the last line may be torn: the next record must not be glued to it.
+    if file.tell() and (file.seek(-1, os.SEEK_END), file.read())[1] != b"\n":
+        file.write(b"\n")
+    return file

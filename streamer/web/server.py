@@ -169,6 +169,7 @@ async def http_server(server: FaceServer, settings: ServerSettings) -> AsyncGene
 @web.middleware
 async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Every failure as `{"error": {"code", "message", "hint"}, "faces": []}` with the right status."""
+    cors = _CORS if request.path == "/analyze" else None  # other answers are no business of pages elsewhere
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -177,15 +178,15 @@ async def _errors_as_json(request: web.Request, handler: Handler) -> web.StreamR
         if error.status == 413:
             limit = f"at most {_MAX_UPLOAD >> 20} MB are taken"
             problem = ErrorObject("tooLarge", "the upload is too large", limit)
-        return _json(ErrorAnswer(problem, []), error.status, _CORS)
+        return _json(ErrorAnswer(problem, []), error.status, cors)
     except PictureError as error:
-        return _json(ErrorAnswer(error_object(error), []), _STATUS.get(error.code, 422), _CORS)
+        return _json(ErrorAnswer(error_object(error), []), _STATUS.get(error.code, 422), cors)
     except StreamerError as error:
-        return _json(ErrorAnswer(error_object(error), []), _STATUS.get(error.code, 503), _CORS)
+        return _json(ErrorAnswer(error_object(error), []), _STATUS.get(error.code, 503), cors)
     except Exception:  # noqa: BLE001  # the client gets an answer, the log the traceback
         _log.exception("%s %s failed", request.method, request.path)
         problem = ErrorObject("internal", "the server failed on this request", "see its log")
-        return _json(ErrorAnswer(problem, []), 500, _CORS)
+        return _json(ErrorAnswer(problem, []), 500, cors)
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:

@@ -1,8 +1,10 @@
 """The streams over HTTP: how each is doing, and adding, changing, pausing and removing them while all goes on."""
 
 import ipaddress
+import re
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import PurePath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,9 +18,11 @@ from streamer.fleet import Fleet, StreamReport
 from streamer.flow import Hub
 from streamer.media.address import resolve
 from streamer.outputs.push import THIS_MACHINE, origin_allowed
+from streamer.web.uploads import body
 
 _SECRETS = ("url", "user", "password")
 _NOT_OVER_HTTP = ("format", "password_env", "password_file")
+_HIDDEN = "***"  # in an address as it is shown
 
 
 class StreamHandlers:
@@ -46,14 +50,16 @@ class StreamHandlers:
 
     async def put(self, request: web.Request) -> web.Response:
         """Add the stream, or give it other settings: those of `[streams.NAME]` as JSON. A setting that is not named has
-        its default; a change that gives neither user nor password keeps those the stream has.
+        its default; a change that gives no user keeps the one the stream has, and its password.
         """
         self._check(request)
-        name = convert(request.match_info["name"], Name, "the stream's name")
-        settings = _settings(await request.read())
+        name = _name(request.match_info["name"])
+        settings = _settings(await body(request))
         known = self._fleet.reports.get(name)
-        if known and not settings.user and _place(settings.url) == _place(known.settings.url):
-            settings = msgspec.structs.replace(settings, user=known.settings.user, password=known.settings.password)
+        if known:
+            settings = _with_secrets(settings, known.settings)
+        if _HIDDEN in settings.url:
+            raise ConfigError(f"$.url: {_HIDDEN} stands for what is not shown", "give user, password or token anew")
         await self._fleet.put(name, settings)
         return _json(self._entry(self._fleet.report(name)), status=200 if known else 201)
 
@@ -78,9 +84,9 @@ class StreamHandlers:
         if not self._settings.control:
             raise ForbiddenError("streams cannot be changed over HTTP here", "set control = true under [server]")
         # A page elsewhere may have its name resolve to this machine: then Host is that name.
-        host = urlsplit(f"//{request.host}").hostname
-        local = _is_loopback(request.remote) and (host in THIS_MACHINE or host == self._settings.host)
-        if not local or not origin_allowed(request.headers.get("Origin"), request.host, self._settings.origins):
+        local = _is_loopback(request.remote) and _host(request) in (*THIS_MACHINE, self._settings.host)
+        # `origins` may see records; whoever may change streams, too, runs here.
+        if not local or not origin_allowed(request.headers.get("Origin"), request.host, ()):
             raise ForbiddenError("only programs on this machine may change streams", "ask from there, or edit the file")
 
     def _entry(self, report: StreamReport) -> dict[str, Any]:
@@ -108,25 +114,64 @@ class StreamHandlers:
         return entry
 
 
-def _settings(body: bytes) -> StreamSettings:
+def _name(text: str) -> str:
+    try:
+        return msgspec.convert(text, Name)
+    except msgspec.ValidationError:
+        raise ConfigError(
+            f"{text!r} cannot be a stream's name",
+            "take up to 60 letters, digits, spaces and . _ - after a first letter",
+        ) from None
+
+
+def _settings(data: bytes) -> StreamSettings:
     """Raises ConfigError for what is none, and for what only a configuration on this machine may say."""
     try:
-        raw = msgspec.json.decode(body)
-    except msgspec.DecodeError as error:
+        raw = msgspec.json.decode(data)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"the body is not JSON: {error}", 'send {"url": "rtsp://..."}') from None
     settings = convert(raw, StreamSettings, "the stream")
     for key in _NOT_OVER_HTTP:
         if getattr(settings, key):
             raise ConfigError(f"$.{key}: cannot be given over HTTP", "name it in the configuration file")
-    if resolve(settings).kind == "file":
+    if resolve(settings).kind == "file" or ".." in PurePath(settings.url).parts[:-1]:
         raise ConfigError("$.url: files cannot be opened over HTTP", "name them in the configuration file")
     return settings
 
 
-def _place(url: str) -> str:
-    """Scheme, host and port: a password is not carried over to another machine."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+def _with_secrets(new: StreamSettings, old: StreamSettings) -> StreamSettings:
+    """`new` with the secrets of `old` where it names none; they are never carried over to another machine.
+
+    An address as it is shown stands for the one that is hidden.
+    """
+    if new.url == redact_address(old.url):
+        new = msgspec.structs.replace(new, url=old.url)
+    scheme, who, rest = _parts(new.url)
+    old_scheme, old_who, old_rest = _parts(old.url)
+    host, old_host = (re.split("[/?#]", r)[0].lower() for r in (rest, old_rest))
+    if new.user or who not in ("", f"{_HIDDEN}@", old_who) or (scheme, host) != (old_scheme, old_host):
+        return new
+    return msgspec.structs.replace(
+        new,
+        url=f"{scheme}{old_who}{rest}",
+        user=old.user,
+        password=new.password or old.password,
+    )
+
+
+def _parts(url: str) -> tuple[str, str, str]:
+    """An address as FFmpeg reads it: up to `://`, up to the `@` of user and password, and the rest."""
+    found = re.fullmatch(r"([^/?#]*://|)((?:[^/?#]*@|))(.*)", url, re.DOTALL)
+    assert found is not None, "the expression matches every text"
+    return found[1].lower(), found[2], found[3]
+
+
+def _host(request: web.Request) -> str | None:
+    """The name by which the request calls this machine."""
+    try:
+        return urlsplit(f"//{request.host}").hostname
+    except ValueError:
+        return None
 
 
 def _is_loopback(address: str | None) -> bool:

@@ -30,9 +30,9 @@ async def uploaded_picture(request: web.Request) -> bytes:
     if kind == "multipart/form-data":
         return await _from_form(request)
     if kind.startswith("image/") or kind == "application/octet-stream":
-        return await _body(request)
+        return await body(request)
     if kind == "application/json":
-        return _from_json(await _body(request))
+        return _from_json(await body(request))
     raise PictureError(
         f"cannot take a picture out of {kind}",
         'send multipart/form-data with the file field `filename`, an image/* body, or JSON {"image": base64}',
@@ -40,7 +40,8 @@ async def uploaded_picture(request: web.Request) -> bytes:
     )
 
 
-async def _body(request: web.Request) -> bytes:
+async def body(request: web.Request) -> bytes:
+    """All of a request's body. Raises PictureError if it is broken, or aiohttp's 413."""
     try:
         return await request.read()
     except _BROKEN as error:
