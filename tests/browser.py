@@ -14,6 +14,7 @@ from streamer.inference.models import Workshop
 from tests.conftest import unavailable
 
 CHROMIUM = next((p for p in map(Path, ("/usr/bin/chromium", "/usr/bin/chromium-browser")) if p.exists()), None)
+PICTURE = "() => { const c = document.querySelector('.stage canvas'); return c && c.width > 0 ? c.toDataURL() : '' }"
 REPORT_VIOLATIONS = """addEventListener("securitypolicyviolation",
     e => console.error(`CSP: ${e.violatedDirective} refused ${e.blockedURI}`))"""
 

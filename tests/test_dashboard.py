@@ -8,9 +8,11 @@ from aiohttp import web
 from playwright.async_api import Page, async_playwright
 
 import streamer.web
+from streamer.access import Asker
 from streamer.inference.models import Workshop
-from streamer.web.streams import StreamHandlers
-from tests.browser import CHROMIUM, Demo, complaints, demo, page
+from streamer.web import routes
+from streamer.web.routes import asker
+from tests.browser import CHROMIUM, PICTURE, Demo, complaints, demo, page
 from tests.conftest import unavailable
 from tests.servers.rtsp import RtspServer
 from tests.test_fleet import running as running_streams
@@ -20,9 +22,6 @@ from tests.test_streams_api import DOOR, serving, state
 __all__ = ["complaints", "demo", "page"]  # fixtures
 
 STATIC = Path(streamer.web.__file__).parent / "static"
-
-
-PICTURE = "() => { const c = document.querySelector('.stage canvas'); return c && c.width > 0 ? c.toDataURL() : '' }"
 
 
 async def test_the_demo_moves_and_its_face_is_named(page: Page, demo: Demo) -> None:
@@ -150,13 +149,12 @@ async def test_pages_elsewhere_change_nothing(workshop: Workshop, monkeypatch: p
     if CHROMIUM is None:
         unavailable("Chromium is not installed (Debian: apt-get install chromium)")
     came: list[str] = []
-    check = StreamHandlers.__dict__["_check"]
 
-    def noted(handlers: StreamHandlers, request: web.Request) -> None:
+    def noted(request: web.Request, *more: str) -> Asker:
         came.append(f"{request.method} {request.headers.get('Origin')}")
-        check(handlers, request)
+        return asker(request, *more)
 
-    monkeypatch.setattr(StreamHandlers, "_check", noted)
+    monkeypatch.setattr(routes, "asker", noted)
     async with (
         running_streams(door=DOOR, off=DOOR) as run,
         serving(workshop, run) as server,
@@ -168,7 +166,7 @@ async def test_pages_elsewhere_change_nothing(workshop: Workshop, monkeypatch: p
         browser = await playwright.chromium.launch(
             executable_path=str(CHROMIUM), args=["--no-sandbox", "--host-resolver-rules=MAP *.example 127.0.0.1"]
         )
-        page = await browser.new_page()
+        page = await browser.new_page(bypass_csp=True)  # a page elsewhere has no such policy
         for here in (other, server):
             await page.goto(here.replace("127.0.0.1", "evil.example") + "/healthz")
             await page.evaluate(ATTACK, [server, '{"url": "demo"}'])

@@ -4,9 +4,9 @@ import asyncio
 import json
 from pathlib import Path
 
-from playwright.async_api import Page, Request, Route
+from playwright.async_api import Page
 
-from tests.browser import Demo, complaints, demo, drop, page, refused
+from tests.browser import PICTURE, Demo, complaints, demo, drop, page, refused
 from tests.servers.rtsp import RtspServer
 from tests.test_run import running
 
@@ -129,30 +129,39 @@ async def test_a_log_is_replayed(page: Page, demo: Demo) -> None:
     await page.get_by_role("button", name="Play").wait_for()  # it has stopped there
 
 
-async def test_a_token_is_asked_for_and_used_everywhere(page: Page, demo: Demo, complaints: list[str]) -> None:
-    """The server's part is played here: it wants a token for `/api/`."""
+TOKENS = """
+[streams.hall]
+url = "demo"
+[server.tokens.guard]
+token = "%s"
+role = "view"
+"""
 
-    async def guard(route: Route, request: Request) -> None:
-        if request.headers.get("authorization") == "Bearer open sesame":
-            await route.continue_()
-        else:
-            error = {"code": "unauthorized", "message": "a token is needed", "hint": ""}
-            await route.fulfill(status=401, json={"error": error, "faces": []})
 
+async def test_a_token_is_asked_for_and_used_everywhere(page: Page, tmp_path: Path, complaints: list[str]) -> None:
+    token = "open-sesame-7f3a9c52d1e84b60"
+    config = tmp_path / "c.toml"
+    config.write_text(TOKENS % token)
     sockets: list[str] = []
     page.on("websocket", lambda socket: sockets.append(socket.url))
-    await page.route("**/api/*", guard)
-    await page.goto(demo.page)
-    await page.get_by_role("textbox", name="Token").fill("wrong")
-    await page.keyboard.press("Enter")
-    await page.get_by_text("does not accept this token").wait_for()
-    await page.get_by_role("textbox", name="Token").fill("open sesame")
-    await page.keyboard.press("Enter")
-    await page.get_by_text("woman").first.wait_for()
-    assert len(sockets) >= 2
-    assert all("token=open" in url for url in sockets)
-    assert all("status of 401" in told for told in complaints)
-    complaints.clear()
-    await page.reload()
-    await page.get_by_text("woman").first.wait_for()  # it is kept in this tab
-    await page.unroute_all(behavior="wait")
+    async with running("run", config) as run:
+        await page.goto(run.page)
+        await page.get_by_role("textbox", name="Token").fill("wrong")
+        await page.keyboard.press("Enter")
+        await page.get_by_text("does not accept this token").wait_for()
+        await page.get_by_role("textbox", name="Token").fill(token)
+        await page.keyboard.press("Enter")
+        await page.get_by_text("woman").first.wait_for(timeout=30_000)
+        assert await page.evaluate(PICTURE)
+        assert len(sockets) >= 2
+        assert all(f"token={token}" in url for url in sockets)
+        assert all("status of 401" in told for told in complaints)
+        complaints.clear()
+        await page.reload()
+        await page.get_by_text("woman").first.wait_for()  # it is kept in this tab
+        await page.get_by_role("button", name="Actions for hall").click()
+        async with refused(page, complaints, 403):
+            await page.get_by_role("menuitem", name="Pause").click()
+        await page.get_by_text("was not changed").wait_for()
+        await page.goto("about:blank")
+        await run.stop()
