@@ -50,6 +50,19 @@ async def test_a_lost_camera_is_shown_as_offline_and_comes_back(page: Page, face
             await run.stop()
 
 
+async def test_sixteen_streams_are_on_one_screen(page: Page, demo: Demo) -> None:
+    """But not so small that nothing can be seen: then the page scrolls."""
+    await page.goto(demo.page)
+    choose = "async sizes => { const { chooseLayout } = await import('/layout.js'); return chooseLayout(...sizes) }"
+    laptop = await page.evaluate(choose, [16, 1260, 730, None])
+    assert (laptop["columns"], laptop["rows"], laptop["fit"], laptop["list"]) == (4, 4, True, "bare")
+    wall = await page.evaluate(choose, [16, 2540, 1370, None])
+    assert (wall["columns"], wall["fit"], wall["list"]) == (4, True, "side")
+    phone = await page.evaluate(choose, [16, 370, 740, None])
+    assert (phone["columns"], phone["fit"]) == (2, False)
+    assert (await page.evaluate(choose, [1, 370, 740, None]))["list"] == "stack"
+
+
 # The sides of the box on the canvas, which are the longest upright lines of its colour, as left, top, right in pixels
 # of the picture; its corners are round.
 OVERLAY = """async () => {

@@ -218,6 +218,9 @@ function refresh() {
   const live = all.filter((tile) => tile.state === "live").length;
   setText(byId("total-faces"), open ? String(faces) : "–");
   setText(byId("total-live"), open ? `${live} of ${all.length}` : "–");
+  const down = all.filter((tile) => ["stalled", "offline"].includes(tile.state) && !tile.paused).length;
+  const title = [open ? "" : linkWords(), down ? `${down} offline` : "", "facestreamer"].filter(Boolean).join(" · ");
+  if (document.title !== title) document.title = title;
   refreshEmpty(open);
 }
 

@@ -32,7 +32,7 @@ export const SKIPPED = {
   keyframesOnly: "not a key picture",
 };
 const FRESH = 2000; // a picture or result older than this is no longer shown as live ...
-const SLOWEST = 15000; // ... or, for a stream of few frames, three times their distance, up to this
+const SLOWEST = 15000; // ... or, for a stream of few frames, two and a half times their largest distance, up to this
 const WINDOW = 3000; // over which frames a second are measured
 const REMEMBERED = 180; // seconds that the time line shows once there are so many, ...
 const AT_LEAST = 30; // ... and at first
@@ -110,9 +110,8 @@ export class Tile {
 
   /** Milliseconds for which the last picture or result still counts as live. */
   get patience() {
-    const [first, last] = [this.arrivals[0], this.arrivals.at(-1)];
-    const distance = this.arrivals.length > 1 ? (last[0] - first[0]) / (this.arrivals.length - 1) : 0;
-    return Math.min(SLOWEST, Math.max(FRESH, 3 * distance));
+    const gaps = this.arrivals.slice(1).map(([at], index) => at - this.arrivals[index][0]);
+    return Math.min(SLOWEST, Math.max(FRESH, 2.5 * Math.max(0, ...gaps)));
   }
 
   /** @param {object} status a status record; one that is older than the last changes nothing */
