@@ -39,8 +39,8 @@ class Access:
         if not server.tokens and not server.anonymous and not is_loopback(server.host):
             raise ConfigError(
                 f"[server] host {server.host!r} can be reached from other machines, and there are no tokens",
-                'add [server.tokens.NAME] with token_env = "VARIABLE" and role = "view" or "control"; or let everybody '
-                'see everything with anonymous = "view"; or leave host at 127.0.0.1',
+                'add [server.tokens.NAME] with token_env = "VARIABLE" and role = "view" or "control" (or --token-env '
+                'VARIABLE); or let everybody see everything with anonymous = "view"; or leave host at 127.0.0.1',
             )
         self._server = server
         self._tokens = [(_digest(token.token), token.role) for token in server.tokens.values()]

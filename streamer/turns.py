@@ -11,6 +11,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 _NEWEST = 0.1  # weight of the newest sample in a running mean
+_HELD_UP = 3  # times as long as usual is the most that a turn counts for,
+_FIRST = 1.0  # and so many seconds the first one
 _SETTLE = 1.0  # seconds that a change takes to show, before there can be another
 _RECOVERY = 5.0  # seconds without late results after which a turn that was withheld can be taken again
 
@@ -114,9 +116,10 @@ class Share:
     def give_back(self) -> None:
         """The turn that was taken first is over."""
         began, charged = self._held.popleft()
-        lasted = self._turns.now() - began
-        self.used += lasted - charged
-        self.usual += _NEWEST * (lasted - self.usual)
+        # One that was held up, by a model that had to be loaded, say, must not be waited for ever after.
+        counted = min(self._turns.now() - began, _HELD_UP * self.usual or _FIRST)
+        self.used += counted - charged
+        self.usual += (_NEWEST if self.usual else 1.0) * (counted - self.usual)
         self._turns.end()
 
     @asynccontextmanager

@@ -385,6 +385,20 @@ async def test_the_program_keeps_its_tokens_to_itself(streamer: Streamer, tmp_pa
     assert "w0rd" not in checked.stdout + checked.stderr + streams + hello + output
 
 
+async def test_a_token_for_a_run_without_a_configuration(streamer: Streamer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMER_TEST_TOKEN", CONTROL)
+    async with running("demo", "--host", "0.0.0.0", "--token-env", "STREAMER_TEST_TOKEN") as run:
+        page = run.page.replace("0.0.0.0", "127.0.0.1")
+        async with aiohttp.ClientSession(page) as session:
+            async with session.get("/api/info") as response:
+                assert response.status == 401
+            async with session.post("/api/streams/demo/pause", headers=bearer(CONTROL)) as response:
+                assert response.status == 200
+        await run.stop()
+    done = await asyncio.to_thread(streamer, "run", "-s", "demo", "--host", "0.0.0.0", "--token-env", "NO_SUCH_VAR")
+    assert (done.returncode, "NO_SUCH_VAR is not set" in done.stderr) == (2, True)
+
+
 async def test_pages_of_strangers_change_nothing_even_with_a_token(client: aiohttp.ClientSession) -> None:
     headers = bearer(CONTROL) | {"Origin": "http://evil.example"}
     settings = {"url": StreamSettings("demo").url}

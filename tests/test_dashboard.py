@@ -11,7 +11,6 @@ import streamer.web
 from streamer.access import Asker
 from streamer.inference.models import Workshop
 from streamer.web import routes
-from streamer.web.routes import asker
 from tests.browser import CHROMIUM, PICTURE, Demo, complaints, demo, page
 from tests.conftest import unavailable
 from tests.servers.rtsp import RtspServer
@@ -162,12 +161,14 @@ async def test_pages_elsewhere_change_nothing(workshop: Workshop, monkeypatch: p
     if CHROMIUM is None:
         unavailable("Chromium is not installed (Debian: apt-get install chromium)")
     came: list[str] = []
+    asker = routes.asker
 
-    def noted(request: web.Request, *more: str) -> Asker:
+    def noted(request: web.Request) -> Asker:
         came.append(f"{request.method} {request.headers.get('Origin')}")
-        return asker(request, *more)
+        return asker(request)
 
     monkeypatch.setattr(routes, "asker", noted)
+    monkeypatch.setattr("streamer.web.answers._ALWAYS", {})  # the attacker's page has no policy that holds it back
     async with (
         running_streams(door=DOOR, off=DOOR) as run,
         serving(workshop, run) as server,
@@ -179,7 +180,7 @@ async def test_pages_elsewhere_change_nothing(workshop: Workshop, monkeypatch: p
         browser = await playwright.chromium.launch(
             executable_path=str(CHROMIUM), args=["--no-sandbox", "--host-resolver-rules=MAP *.example 127.0.0.1"]
         )
-        page = await browser.new_page(bypass_csp=True)  # a page elsewhere has no such policy
+        page = await browser.new_page()
         for here in (other, server):
             await page.goto(here.replace("127.0.0.1", "evil.example") + "/healthz")
             await page.evaluate(ATTACK, [server, '{"url": "demo"}'])

@@ -23,6 +23,7 @@ from streamer.cli.options import (
     PipelineName,
     Raw,
     Source,
+    TokenEnv,
     Verbose,
     WsPort,
     deployment,
@@ -41,6 +42,7 @@ def run(
     host: Host = None,
     http_port: HttpPort = None,
     ws_port: WsPort = None,
+    token_env: TokenEnv = None,
     no_server: NoServer = False,
     raw: Raw = False,
     duration: Duration = None,
@@ -56,7 +58,7 @@ def run(
     [dim]streamer run --source rtsp://camera.local/stream --log faces.jsonl
     streamer run deployment.toml --no-server[/dim]
     """
-    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw)
+    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw, token_env)
 
     def read() -> Settings:
         settings = deployment(context.obj, config)
@@ -77,6 +79,7 @@ def demo(
     host: Host = None,
     http_port: HttpPort = None,
     ws_port: WsPort = None,
+    token_env: TokenEnv = None,
     no_server: NoServer = False,
     raw: Raw = False,
     duration: Duration = None,
@@ -84,7 +87,7 @@ def demo(
     verbose: Verbose = False,
 ) -> None:
     """The same as run, with a made-up camera that moves over a portrait: try everything without a camera."""
-    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw)
+    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw, token_env)
     settings = msgspec.structs.replace(context.obj, streams={"demo": StreamSettings("demo")})
     sys.exit(_run(options.applied(settings), duration, verbose))
 

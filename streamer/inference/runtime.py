@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -148,7 +149,7 @@ class Engine:
             raise DeviceError(
                 f"{self.device} cannot run {graph.parent.name}: {_first_line(error)}", "try device CPU"
             ) from error
-        self.precisions[graph.parent.name] = _precision(compiled)
+        self.precisions[re.sub("-[0-9a-f]{12}$", "", graph.parent.name)] = _precision(compiled)  # less its fingerprint
         return Model(compiled, streams if streams == 1 else max(streams, 2))
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:

@@ -11,7 +11,7 @@ from streamer.face import EMOTIONS, Face, Floats, Pixels
 _MARGIN = 0.25  # of a face's box on each side: hair and chin are outside of it, and it may have moved
 _BLOCKS = 6  # across a face: what is left tells where it is, not who
 _SMALLEST = 8  # pixels in a block's side
-_TEXT = 0.5  # size of labels in a picture 720 pixels high, as OpenCV counts it
+_TEXT, _SMALLEST_TEXT = 0.5, 0.4  # size of labels in a picture 720 pixels high, and in any, as OpenCV counts it
 _GOLDEN = 0.618  # of the colour circle from one track to the next: neighbours differ
 
 
@@ -62,7 +62,7 @@ def _around(box: Floats, width: int, height: int) -> tuple[int, int, int, int]:
 
 
 def _label(pixels: Pixels, text: str, below: tuple[int, int], colour: tuple[int, int, int], unit: float) -> None:
-    size, thick = _TEXT * unit, max(round(unit), 1)
+    size, thick = max(_TEXT * unit, _SMALLEST_TEXT), max(round(unit), 1)
     (wide, high), base = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, size, thick)
     x = max(min(below[0], pixels.shape[1] - wide), 0)
     y = min(below[1], pixels.shape[0] - high - 2 * base)
