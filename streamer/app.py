@@ -10,6 +10,7 @@ from functools import partial
 import msgspec
 
 from streamer import __version__
+from streamer.access import Access, tls_context
 from streamer.config import LogSettings, Settings
 from streamer.contract import SCHEMA_VERSION, HelloRecord, encode
 from streamer.face import Frame, FrameResult
@@ -21,6 +22,7 @@ from streamer.media.budget import DecodingBudget
 from streamer.media.opening import Host
 from streamer.media.source import StateChange, keep_open
 from streamer.memory import kept_compact
+from streamer.outputs.fanout import Fanout
 from streamer.outputs.journal import Journal
 from streamer.outputs.push import push_server
 from streamer.pipeline import analyse_stream
@@ -62,6 +64,9 @@ class App:
 
         True if every stream delivered and none ended with an error. Raises StreamerError if it cannot start or go on.
         """
+        if self._settings.server.enabled:  # what must not be served is said before anything is loaded
+            Access(self._settings.server)
+            tls_context(self._settings.server)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(kept_compact())
             workshop = await asyncio.to_thread(Workshop, self._settings, self._progress)
@@ -115,17 +120,19 @@ class App:
         server = self._settings.server
         if not server.enabled:
             return Addresses()
-        ws_port = await stack.enter_async_context(push_server(hub, server, self._hello))
+        fanout = Fanout(hub)
+        ws_port = await stack.enter_async_context(push_server(hub, server, self._hello, fanout))
         info = {
             "version": __version__,
             "session": self._session,
             "websocket": {"port": ws_port},
             "preview": "/api/preview",
         }
-        faces = FaceServer(hub, workshop, self._settings.image_pipeline, info, server, fleet)
+        faces = FaceServer(self._settings, hub, fleet, fanout, workshop, info)
         http_port = await stack.enter_async_context(http_server(faces, server))
         host = f"[{server.host}]" if ":" in server.host else server.host
-        return Addresses(f"http://{host}:{http_port}/", f"ws://{host}:{ws_port}/")
+        secure = "s" if server.certificate else ""
+        return Addresses(f"http{secure}://{host}:{http_port}/", f"ws{secure}://{host}:{ws_port}/")
 
     def _hello(self) -> bytes:
         states = {name: report.state for name, report in self.reports.items()}

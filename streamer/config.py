@@ -22,7 +22,9 @@ Fraction = Annotated[float, msgspec.Meta(ge=0, le=1)]
 Seconds = Annotated[float, msgspec.Meta(ge=0)]
 SomeSeconds = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
+Role = Literal["view", "control"]
 T = TypeVar("T")
+_SHORTEST_TOKEN = 8  # characters
 # Also the name of a log file, which may have 255 bytes: up to four a character.
 Name = Annotated[str, msgspec.Meta(pattern=r"^\w[\w. -]{0,59}\Z")]
 
@@ -175,10 +177,30 @@ class StreamSettings(_Strict, frozen=True):
             raise ValueError("retry_max is less than retry_min")
 
 
+class TokenSettings(_Strict, frozen=True):
+    """Something that only those know who may `view` records and pictures and use /analyze, or `control` the streams,
+    too. Instead of the token the name of an environment variable or the path of a file that holds it can be given.
+    """
+
+    role: Role = "view"
+    token: str = ""
+    token_env: str = ""
+    token_file: str = ""
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.token, self.token_env, self.token_file))) != 1:
+            raise ValueError("give one of token, token_env and token_file")
+        if self.token and len(self.token) < _SHORTEST_TOKEN:
+            raise ValueError(f"a token has at least {_SHORTEST_TOKEN} characters")
+
+
 class ServerSettings(_Strict, frozen=True):
-    """`host` is the address that page, Face API and websocket listen on; port 0 takes a free one. Web pages of other
-    origins than the program's own and this machine's are refused pictures and records unless `origins` names them (such
-    as `https://wall.example`), or is `*`.
+    """`host` is the address that page, Face API and websocket listen on; port 0 takes a free one. Whoever shows none of
+    the `tokens` may do nothing, or see everything where `anonymous` is "view"; without tokens only programs on this
+    machine are served. `certificate` and `key` are PEM files: with them both ports speak TLS.
+
+    Web pages of other origins than the program's own and this machine's are refused pictures and records unless
+    `origins` names them (such as `https://wall.example`), or is `*`; `cors` are those that may read what /analyze says.
     """
 
     enabled: bool = True
@@ -186,7 +208,30 @@ class ServerSettings(_Strict, frozen=True):
     http_port: Port = 8080
     ws_port: Port = 8765
     control: bool = True
+    anonymous: Literal["", "view"] = ""
+    certificate: str = ""
+    key: str = ""
     origins: tuple[str, ...] = ()
+    cors: tuple[str, ...] = ("*",)
+    tokens: dict[Name, TokenSettings] = {}
+
+    def __post_init__(self) -> None:
+        if self.key and not self.certificate:
+            raise ValueError("key without certificate")
+
+
+class ImageSettings(_Strict, frozen=True):
+    """What /analyze takes: bodies of up to `max_bytes`, which may take `upload_timeout` seconds to come, with pictures
+    of up to `max_pixels`; of each the surest `max_faces` are described. `concurrency` pictures are analysed at a time;
+    when `queue` more requests are there, others are told to come back.
+    """
+
+    max_bytes: Annotated[int, msgspec.Meta(ge=1024)] = 32 << 20
+    max_pixels: Annotated[int, msgspec.Meta(ge=1)] = 64_000_000
+    max_faces: Annotated[int, msgspec.Meta(ge=1)] = 1000
+    concurrency: Annotated[int, msgspec.Meta(ge=1)] = 2
+    queue: Annotated[int, msgspec.Meta(ge=0)] = 16
+    upload_timeout: SomeSeconds = 30.0
 
 
 class LogSettings(_Strict, frozen=True):
@@ -222,6 +267,7 @@ class Settings(_Strict, frozen=True):
     raw: bool = False
     streams: dict[Name, StreamSettings] = {}
     server: ServerSettings = ServerSettings()
+    images: ImageSettings = ImageSettings()
     log: LogSettings = LogSettings()
     models: ModelSettings = ModelSettings()
 
@@ -258,7 +304,22 @@ def read_settings(path: Path, environ: Mapping[str, str]) -> Settings:
         for name, stream in settings.streams.items()
     }
     log = LogSettings(_beside(base, settings.log.path) if settings.log.path else "")
-    return msgspec.structs.replace(settings, streams=streams, log=log)
+    server = _with_secrets(settings.server, base, str(path), environ)
+    return msgspec.structs.replace(settings, streams=streams, server=server, log=log)
+
+
+def _with_secrets(server: ServerSettings, base: Path, where: str, environ: Mapping[str, str]) -> ServerSettings:
+    """`server` with its tokens read, and the paths of its files made absolute. Raises ConfigError."""
+    tokens = {
+        name: with_token(
+            msgspec.structs.replace(token, token_file=token.token_file and _beside(base, token.token_file)),
+            f"{where}: $.server.tokens.{name}",
+            environ,
+        )
+        for name, token in server.tokens.items()
+    }
+    files = {key: getattr(server, key) and _beside(base, getattr(server, key)) for key in ("certificate", "key")}
+    return msgspec.structs.replace(server, tokens=tokens, **files)
 
 
 def read_pipeline(name: str) -> Pipeline:
@@ -309,20 +370,34 @@ def _with_key(place: str, raw: Any, into: Any) -> str:
 
 def with_password(stream: StreamSettings, where: str, environ: Mapping[str, str]) -> StreamSettings:
     """`stream` with its password read from where it says, a variable of `environ` or a file. Raises ConfigError."""
-    if stream.password_env:
-        if stream.password_env not in environ:
-            raise ConfigError(
-                f"{where}: the environment variable {stream.password_env} is not set", "set it, or unset password_env"
-            )
-        password = environ[stream.password_env]
-    elif stream.password_file:
-        try:
-            password = Path(stream.password_file).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{where}: {stream.password_file} cannot be read: {error}", "see password_file") from None
-    else:
+    if not stream.password_env and not stream.password_file:
         return stream
+    password = _secret("password", stream.password_env, stream.password_file, where, environ)
     return msgspec.structs.replace(stream, password=password, password_env="", password_file="")
+
+
+def with_token(token: TokenSettings, where: str, environ: Mapping[str, str]) -> TokenSettings:
+    """`token`, read from where it says, a variable of `environ` or a file. Raises ConfigError."""
+    if token.token:
+        return token
+    secret = _secret("token", token.token_env, token.token_file, where, environ).strip()
+    try:
+        return TokenSettings(token.role, secret)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error if secret else 'the token is empty'}") from None
+
+
+def _secret(what: str, variable: str, file: str, where: str, environ: Mapping[str, str]) -> str:
+    if variable:
+        if variable not in environ:
+            raise ConfigError(
+                f"{where}: the environment variable {variable} is not set", f"set it, or unset {what}_env"
+            )
+        return environ[variable]
+    try:
+        return Path(file).expanduser().read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{where}: {file} cannot be read: {error}", f"see {what}_file") from None
 
 
 def address(stream: StreamSettings) -> str:

@@ -207,6 +207,21 @@ class ErrorAnswer(_Wire, frozen=True):
     faces: list[FaceObject]
 
 
+class PictureResult(_Wire, frozen=True):
+    """One picture of several: as an `ImageAnswer`, or its `error` and no faces."""
+
+    faces: list[FaceObject]
+    image: ImageSize | msgspec.UnsetType = msgspec.UNSET
+    timings: dict[str, float] | msgspec.UnsetType = msgspec.UNSET
+    error: ErrorObject | msgspec.UnsetType = msgspec.UNSET
+
+
+class BatchAnswer(_Wire, frozen=True):
+    """The answer of `POST /analyze` to several pictures, in their order."""
+
+    results: list[PictureResult]
+
+
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Record).decode
 

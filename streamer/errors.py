@@ -19,7 +19,10 @@
     ├── SubscriptionError      a websocket client asked for something that cannot be understood
     ├── UnknownStreamError     no stream of that name is in this run
     ├── NotRunningError        the run has not begun, or is over
+    ├── NoTokenError           whoever asks must first show a token
     ├── ForbiddenError         not for whoever asked
+    ├── NoPictureError         a stream has not delivered one yet
+    ├── BusyError              so much is asked that this must come again later
     ├── PausedError            why a paused stream is offline
     ├── PictureError           a still picture cannot be read
     └── OutputError            a log or a port cannot be used
@@ -139,8 +142,26 @@ class NotRunningError(StreamerError):
     code = "notRunning"
 
 
+class NoTokenError(StreamerError):
+    code = "noToken"
+
+
 class ForbiddenError(StreamerError):
     code = "forbidden"
+
+
+class NoPictureError(StreamerError):
+    code = "noPicture"
+
+
+class BusyError(StreamerError):
+    """`retry_after` is when to try again, in seconds."""
+
+    code = "busy"
+
+    def __init__(self, message: str, hint: str = "", *, retry_after: int = 1) -> None:
+        super().__init__(message, hint)
+        self.retry_after = retry_after
 
 
 class PausedError(StreamerError):
@@ -148,7 +169,9 @@ class PausedError(StreamerError):
 
 
 class PictureError(StreamerError):
-    """A still picture cannot be read: `code` is one of `empty`, `notAPicture`, `corrupt`, `tooLarge`."""
+    """A still picture cannot be read, or a request for one: `code` is `empty`, `notAPicture`, `corrupt`, `tooLarge`,
+    `badRequest`, `unsupportedMediaType` or `uploadTimeout`.
+    """
 
     def __init__(self, message: str, hint: str = "", *, code: str = "notAPicture") -> None:
         super().__init__(message, hint)

@@ -49,12 +49,21 @@ async def analyse_stream(
                 yield result
 
 
-async def analyse_picture(pixels: Pixels, models: Models) -> tuple[Face, ...]:
-    """The faces in one picture, uint8 (height, width, 3) BGR, largest first; nothing is tracked or smoothed."""
+async def analyse_picture(
+    pixels: Pixels, models: Models, threshold: float | None = None, max_faces: int | None = None
+) -> tuple[Face, ...]:
+    """The faces in one picture, uint8 (height, width, 3) BGR, largest first; nothing is tracked or smoothed.
+
+    `threshold` takes the place of the pipeline's own; only the surest `max_faces` are described.
+    """
     async with models.engine.stills.turn():
         prepared = await models.engine.offload(models.detector.prepare, pixels)
-        found = await models.detector.detect(pixels, prepared)
-        return await models.describe(pixels, found)
+        if threshold is None:
+            found = await models.detector.detect(pixels, prepared)
+        else:
+            found = await models.detector.detect(pixels, prepared, threshold)
+            found = found[found.scores >= threshold]
+        return await models.describe(pixels, found[:max_faces])
 
 
 class _View(msgspec.Struct, frozen=True, eq=False):

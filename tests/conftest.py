@@ -16,7 +16,7 @@ from streamer.inference.models import Models, Workshop
 from streamer.media.budget import DecodingBudget
 from streamer.media.demo import FPS, HEIGHT, WIDTH, paint_scene, take_picture
 from streamer.media.opening import Host
-from streamer.media.pictures import read_picture
+from streamer.media.pictures import encode_jpeg, read_picture
 from streamer.media.source import StateChange, Tally, keep_open
 from streamer.turns import Share, Turns
 
@@ -73,6 +73,12 @@ def portrait_path(workshop: Workshop) -> Path:
 @pytest.fixture(scope="session")
 def portrait(portrait_path: Path) -> Pixels:
     return read_picture(portrait_path)
+
+
+@pytest.fixture(scope="session")
+def jpeg(portrait: Pixels) -> bytes:
+    """The portrait, 512 pixels wide."""
+    return encode_jpeg(portrait, 512, 95)
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from streamer.config import (
     Pipeline,
     Settings,
     StreamSettings,
+    TokenSettings,
     address,
     convert,
     data_folder,
@@ -35,7 +36,9 @@ def test_the_default_configuration_shows_every_key_with_its_default() -> None:
     path = data_folder("configs") / "default.toml"
     head, mark, example_text = path.read_text().partition("# [streams.entrance]")
     shown = parse(head + (mark + example_text).replace("# ", "", 1).replace("\n# ", "\n"), Settings, str(path))
-    assert msgspec.structs.replace(shown, streams={}) == Settings()
+    assert shown.server.tokens["wall"].role == TokenSettings(token="12345678").role
+    server = msgspec.structs.replace(shown.server, tokens={})
+    assert msgspec.structs.replace(shown, streams={}, server=server) == Settings()
     example = shown.streams["entrance"]  # in comments, all the same
     assert example == StreamSettings(example.url)
     text = path.read_text()

@@ -44,8 +44,9 @@ def test_the_face_is_the_contracts() -> None:
 
 
 def test_the_configuration_is_valid() -> None:
-    settings = parse(blocks("toml")[0], Settings, "README.md")
-    assert list(settings.streams) == ["entrance", "desk"]
+    small, access = (parse(block, Settings, "README.md") for block in blocks("toml"))
+    assert list(small.streams) == ["entrance", "desk"]
+    assert {name: token.role for name, token in access.server.tokens.items()} == {"wall": "view", "operator": "control"}
 
 
 def test_the_probes_example_ends_in_a_configuration() -> None:

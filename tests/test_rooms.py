@@ -13,7 +13,7 @@ ROOMS = (
     ("errors", "face", "memory"),
     ("contract", "config"),
     ("analysis",),
-    ("flow", "turns"),
+    ("flow", "turns", "access"),
     ("media",),
     ("inference",),
     ("pipeline",),

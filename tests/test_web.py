@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 import shutil
@@ -16,14 +17,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamer.config import ServerSettings
+from streamer.config import ImageSettings, ServerSettings, Settings
 from streamer.contract import ImageAnswer, schema
-from streamer.face import FrameResult, Pixels
+from streamer.face import FrameResult
 from streamer.fleet import Fleet, StreamReport
 from streamer.flow import Hub
 from streamer.inference.models import Workshop
-from streamer.media.pictures import encode_jpeg
 from streamer.media.source import StateChange
+from streamer.outputs.fanout import Fanout
 from streamer.web.server import FaceServer, http_server
 from tests.conftest import unavailable
 
@@ -37,21 +38,24 @@ async def no_results(_report: StreamReport) -> AsyncGenerator[FrameResult | Stat
 
 @pytest.fixture
 async def server(workshop: Workshop) -> AsyncIterator[str]:
-    settings, hub = ServerSettings(http_port=0), Hub()
-    faces = FaceServer(hub, workshop, "accurate", INFO, settings, Fleet(hub, "s1", no_results))
-    async with http_server(faces, settings) as port:
-        yield f"http://127.0.0.1:{port}"
+    async with serving(workshop) as url:
+        yield url
+
+
+@contextlib.asynccontextmanager
+async def serving(workshop: Workshop, images: dict[str, Any] | None = None, **server: Any) -> AsyncIterator[str]:
+    """The address of a server with these settings, without streams."""
+    limits = ImageSettings(**(images or {}))
+    settings, hub = Settings(server=ServerSettings(http_port=0, **server), images=limits), Hub()
+    faces = FaceServer(settings, hub, Fleet(hub, "s1", no_results), Fanout(hub), workshop, INFO)
+    async with http_server(faces, settings.server) as port:
+        yield f"http{'s' if settings.server.certificate else ''}://127.0.0.1:{port}"
 
 
 @pytest.fixture
 async def client(server: str) -> AsyncIterator[aiohttp.ClientSession]:
     async with aiohttp.ClientSession(server) as session:
         yield session
-
-
-@pytest.fixture(scope="session")
-def jpeg(portrait: Pixels) -> bytes:
-    return encode_jpeg(portrait, 512, 95)
 
 
 def form(name: str, data: bytes | str, **fields: str) -> aiohttp.FormData:
@@ -198,7 +202,11 @@ async def test_browsers_may_ask_first(client: aiohttp.ClientSession) -> None:
 
 
 async def test_health_schema_and_info(client: aiohttp.ClientSession) -> None:
-    for path, expected in (("/healthz", {"status": "ok"}), ("/schema.json", schema()), ("/api/info", INFO)):
+    for path, expected in (
+        ("/healthz", {"status": "ok"}),
+        ("/schema.json", schema()),
+        ("/api/info", INFO | {"role": "control"}),
+    ):
         async with client.get(path) as response:
             assert response.status == 200
             assert await response.json() == expected

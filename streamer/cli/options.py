@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 
-from streamer.config import Settings, read_settings
+from streamer.config import Settings, TokenSettings, read_settings, with_token
 from streamer.errors import ConfigError
 
 FINE, FAILED, USAGE = 0, 1, 2
@@ -33,6 +33,10 @@ Log = Annotated[
 Host = Annotated[str | None, typer.Option(help="Address to serve on. [default: 127.0.0.1]")]
 HttpPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Dashboard and Face API. [default: 8080]")]
 WsPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Websocket of the records. [default: 8765]")]
+TokenEnv = Annotated[
+    str | None,
+    typer.Option(metavar="VAR", help="Environment variable with a token that may do everything; --host wants one."),
+]
 NoServer = Annotated[bool, typer.Option("--no-server", help="Neither page nor websocket: just analyse and log.")]
 Raw = Annotated[bool, typer.Option("--raw", help="Add to each face what its frame alone says, before smoothing.")]
 Duration = Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds.")]
@@ -63,10 +67,14 @@ class Options(msgspec.Struct, frozen=True):
     no_server: bool = False
     device: str | None = None
     raw: bool = False
+    token_env: str | None = None
 
     def applied(self, settings: Settings) -> Settings:
         """Raises ConfigError for a value that the settings do not allow."""
         server = replace(settings.server, host=self.host, http_port=self.http_port, ws_port=self.ws_port)
+        if self.token_env:
+            token = with_token(TokenSettings("control", token_env=self.token_env), "--token-env", os.environ)
+            server = replace(server, tokens={**server.tokens, "command-line": token})
         if self.no_server:
             server = replace(server, enabled=False)
         log = replace(settings.log, path=self.log)

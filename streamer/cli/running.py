@@ -23,11 +23,12 @@ from streamer.cli.options import (
     PipelineName,
     Raw,
     Source,
+    TokenEnv,
     Verbose,
     WsPort,
     deployment,
 )
-from streamer.config import Settings, StreamSettings, read_pipeline, stream_name
+from streamer.config import ServerSettings, Settings, StreamSettings, read_pipeline, stream_name
 from streamer.errors import ConfigError, StreamerError, redact_address
 from streamer.terminal import Reporter, complain, configure_logging, interruptible, out
 
@@ -41,6 +42,7 @@ def run(
     host: Host = None,
     http_port: HttpPort = None,
     ws_port: WsPort = None,
+    token_env: TokenEnv = None,
     no_server: NoServer = False,
     raw: Raw = False,
     duration: Duration = None,
@@ -56,7 +58,7 @@ def run(
     [dim]streamer run --source rtsp://camera.local/stream --log faces.jsonl
     streamer run deployment.toml --no-server[/dim]
     """
-    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw)
+    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw, token_env)
 
     def read() -> Settings:
         settings = deployment(context.obj, config)
@@ -77,6 +79,7 @@ def demo(
     host: Host = None,
     http_port: HttpPort = None,
     ws_port: WsPort = None,
+    token_env: TokenEnv = None,
     no_server: NoServer = False,
     raw: Raw = False,
     duration: Duration = None,
@@ -84,7 +87,7 @@ def demo(
     verbose: Verbose = False,
 ) -> None:
     """The same as run, with a made-up camera that moves over a portrait: try everything without a camera."""
-    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw)
+    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw, token_env)
     settings = msgspec.structs.replace(context.obj, streams={"demo": StreamSettings("demo")})
     sys.exit(_run(options.applied(settings), duration, verbose))
 
@@ -155,11 +158,29 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
     for name, stream in settings.streams.items():
         where = resolve(stream)
         out.print(f"{name}: {where.kind} {redact_address(stream.url)}", markup=False, soft_wrap=True)
+    from streamer.access import Access, tls_context
+
     server = settings.server
+    if server.enabled:
+        Access(server)
+        tls_context(server)
+    secure = "s" if server.certificate else ""
     out.print(f"pipeline: {settings.pipeline}; stills: {settings.image_pipeline}; device: {settings.device}")
-    out.print(f"page: http://{server.host}:{server.http_port}/; websocket: ws://{server.host}:{server.ws_port}/")
+    if not server.enabled:
+        out.print("page and websocket: switched off")
+    else:
+        page, records = f"{server.host}:{server.http_port}/", f"{server.host}:{server.ws_port}/"
+        out.print(f"page: http{secure}://{page}; websocket: ws{secure}://{records}")
+        out.print(f"access: {_access(server)}", markup=False, soft_wrap=True)
     out.print(f"log: {settings.log.path or 'none'}", markup=False, soft_wrap=True)
     out.print("The configuration is fine.")
+
+
+def _access(server: ServerSettings) -> str:
+    """Who may do what, in words."""
+    tokens = ", ".join(f"{name} ({token.role})" for name, token in server.tokens.items())
+    others = "everybody may view" if server.anonymous else "nobody else" if tokens else "this machine only"
+    return f"tokens {tokens}; {others}" if tokens else others
 
 
 def _run(settings: Settings, duration: float | None, verbose: bool, read: Callable[[], Settings] | None = None) -> int:

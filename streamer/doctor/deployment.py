@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from streamer.access import Access, tls_context
 from streamer.config import ServerSettings, Settings, StreamSettings, read_pipeline
 from streamer.doctor.accelerators import group_of
 from streamer.doctor.findings import Finding, fine, note, problem
@@ -107,6 +108,11 @@ def server(settings: ServerSettings) -> list[Finding]:
         return [fine("server", "switched off")]
     if settings.http_port and settings.http_port == settings.ws_port:
         return [problem("ports", f"page and websocket both want {settings.http_port}", "give them a port each")]
+    try:
+        Access(settings)
+        tls_context(settings)
+    except ConfigError as error:
+        return [problem("access", error.message, error.hint or "mend [server]")]
     ports = {"http_port": settings.http_port, "ws_port": settings.ws_port}
     return [port(key, settings.host, number) for key, number in ports.items()]
 

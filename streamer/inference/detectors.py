@@ -15,15 +15,18 @@ from streamer.inference.runtime import Engine, Model
 
 # Faces that CenterFace's reading at full size sees this small, at this score, are worth one at double size.
 _SMALL, _SEEN = 32.0, 0.1
+_FAINTEST = 0.05  # below there are only more boxes, and nothing in them
 _CERTAIN = 0.65  # on 100 pictures without faces nothing scored higher with YuNet
 
 
 class Detector(Protocol):
-    """`prepare` is work for a thread; `detect` takes what it gave, with the same picture."""
+    """`prepare` is work for a thread; `detect` takes what it gave, with the same picture. Faces that score `least` are
+    given, too, where that is less than the threshold of the settings.
+    """
 
     def prepare(self, picture: Pixels) -> Any: ...
 
-    async def detect(self, picture: Pixels, prepared: Any) -> Detections: ...
+    async def detect(self, picture: Pixels, prepared: Any, least: float = 1.0) -> Detections: ...
 
 
 class YuNet:
@@ -40,11 +43,11 @@ class YuNet:
         box = letterbox(width, height, area_scale(width, height, self._settings.size))
         return fill_letterbox(picture, box), box
 
-    async def detect(self, picture: Pixels, prepared: tuple[Pixels, Letterbox]) -> Detections:
+    async def detect(self, picture: Pixels, prepared: tuple[Pixels, Letterbox], least: float = 1.0) -> Detections:
         batch, box = prepared
         scores, offsets = await (await self._model(box.shape))(batch)
         s = self._settings
-        return decode.yunet(scores[0], offsets[0], box, s.threshold, s.nms_iou)[: s.max_faces]
+        return decode.yunet(scores[0], offsets[0], box, _threshold(s, least), s.nms_iou)[: s.max_faces]
 
     async def _model(self, shape: tuple[int, int]) -> Model:
         known = self._compiled.get(shape)
@@ -70,7 +73,7 @@ class CenterFace:
         height, width = picture.shape[:2]
         return min(1.0, area_scale(width, height, self._settings.size))
 
-    async def detect(self, picture: Pixels, prepared: float) -> Detections:
+    async def detect(self, picture: Pixels, prepared: float, least: float = 1.0) -> Detections:
         s, readings = self._settings, list[Detections]()
         for scale in s.scales:
             if abs(scale) > 1 and readings and not _sees_small(readings[-1], prepared):
@@ -78,7 +81,7 @@ class CenterFace:
             readings.append(await self._read(picture, abs(scale) * prepared, scale < 0))
         found = fusion.merge(readings, s.nms_iou)
         scores = fusion.probability(found.scores, s.calibration[0], s.calibration[1])
-        keep = scores >= s.threshold
+        keep = scores >= _threshold(s, least)
         return Detections(found.boxes, scores, found.landmarks)[keep][: s.max_faces]
 
     async def _read(self, picture: Pixels, scale: float, mirrored: bool) -> Detections:
@@ -87,7 +90,7 @@ class CenterFace:
         batch = await self._engine.offload(fill_letterbox, picture, box, mirrored)
         heat, size, offset, points = await self._model(batch)
         found = await self._engine.offload(
-            decode.centerface, heat[0, 0], size[0], offset[0], points[0], box, 0.05, self._settings.nms_iou
+            decode.centerface, heat[0, 0], size[0], offset[0], points[0], box, _FAINTEST, self._settings.nms_iou
         )
         return fusion.mirror(found, width) if mirrored else found
 
@@ -101,8 +104,8 @@ class WithFallback:
         self._engine = engine
         self.prepare = first.prepare
 
-    async def detect(self, picture: Pixels, prepared: Any) -> Detections:
-        found = await self._first.detect(picture, prepared)
+    async def detect(self, picture: Pixels, prepared: Any, least: float = 1.0) -> Detections:
+        found = await self._first.detect(picture, prepared, least)
         if len(found):
             return found
         return await self._second.detect(picture, await self._engine.offload(self._second.prepare, picture))
@@ -120,6 +123,10 @@ def make_detector(
         return detector
     certain = DetectSettings(model=settings.fallback, threshold=_CERTAIN)
     return WithFallback(detector, make_detector(certain, heads, graphs, engine), engine)
+
+
+def _threshold(settings: DetectSettings, least: float) -> float:
+    return min(settings.threshold, max(least, _FAINTEST))
 
 
 def _sees_small(found: Detections, scale: float) -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import re
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -108,7 +109,8 @@ class Model:
 class Engine:
     """One OpenVINO device, its compiled models, and threads for work on pixels.
 
-    `turns` are what streams share its time by; all stills together have the share `stills`.
+    `turns` are what streams share its time by; all stills together have the share `stills`. `precisions` tells what
+    each model, by its name, really computes with.
     """
 
     def __init__(self, device: str, threads: int, cache: Path) -> None:
@@ -121,6 +123,7 @@ class Engine:
             cache.mkdir(parents=True, exist_ok=True)
             self._core.set_property({"CACHE_DIR": str(cache)})
         self.device = self._present(device)
+        self.precisions: dict[str, str] = {}
         self._models: dict[tuple[Path, tuple[int, ...] | None], Model] = {}
         self._compiling = threading.Lock()
         self._pool = ThreadPoolExecutor(self.threads, "pixels")
@@ -146,6 +149,7 @@ class Engine:
             raise DeviceError(
                 f"{self.device} cannot run {graph.parent.name}: {_first_line(error)}", "try device CPU"
             ) from error
+        self.precisions[re.sub("-[0-9a-f]{12}$", "", graph.parent.name)] = _precision(compiled)  # less its fingerprint
         return Model(compiled, streams if streams == 1 else max(streams, 2))
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
@@ -176,6 +180,13 @@ class Engine:
             "INFERENCE_NUM_THREADS": str(self.threads),
             "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES,
         }
+
+
+def _precision(compiled: Any) -> str:
+    try:
+        return str(compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name())
+    except RuntimeError:  # AUTO may not have chosen yet
+        return "unknown"
 
 
 def _first_line(error: Exception) -> str:

@@ -8,12 +8,13 @@ import cv2
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from streamer.config import ImageSettings
 from streamer.errors import PictureError
 from streamer.face import Pixels
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF")
 SUFFIXES = (".jpg", ".jpeg", ".jpe", ".png", ".webp", ".bmp", ".gif")
-MAX_PIXELS = 64_000_000  # a decoded picture of this size takes 192 MB
+MAX_PIXELS = ImageSettings().max_pixels  # a decoded picture of this size takes 192 MB
 
 
 def read_picture(path: str | Path) -> Pixels:
@@ -25,19 +26,19 @@ def read_picture(path: str | Path) -> Pixels:
     return decode_picture(data, str(path))
 
 
-def decode_picture(data: bytes, name: str = "the picture") -> Pixels:
+def decode_picture(data: bytes, name: str = "the picture", max_pixels: int = MAX_PIXELS) -> Pixels:
     """Encoded bytes as uint8 (height, width, 3) BGR, as displayed; of an animation the first picture.
 
-    Its size is checked before it is decoded. Raises PictureError.
+    Its size is checked against `max_pixels` before it is decoded. Raises PictureError.
     """
     if not data:
         raise PictureError(f"{name}: is empty (0 bytes)", "was the file or upload cut off?", code="empty")
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
+            if image.width * image.height > max_pixels:
                 raise PictureError(
                     f"{name}: {image.width} x {image.height} pixels are too many",
-                    f"make it smaller than {MAX_PIXELS // 1_000_000} megapixels",
+                    f"at most {max_pixels / 1e6:g} megapixels are taken",
                     code="tooLarge",
                 )
             upright = ImageOps.exif_transpose(image)
@@ -65,10 +66,15 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def shrunk(pixels: Pixels, max_width: int) -> Pixels:
+    """`pixels` where they are at most `max_width` wide, else smaller ones."""
+    if pixels.shape[1] <= max_width:
+        return pixels
+    height = max(round(pixels.shape[0] * max_width / pixels.shape[1]), 1)
+    return cast(Pixels, cv2.resize(pixels, (max_width, height), interpolation=cv2.INTER_AREA))
+
+
 def encode_jpeg(pixels: Pixels, max_width: int, quality: int = 80) -> bytes:
     """`pixels` (BGR) as JPEG, shrunk to `max_width` where they are wider."""
-    if pixels.shape[1] > max_width:
-        height = max(round(pixels.shape[0] * max_width / pixels.shape[1]), 1)
-        pixels = cast(Pixels, cv2.resize(pixels, (max_width, height), interpolation=cv2.INTER_AREA))
-    _, data = cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    _, data = cv2.imencode(".jpg", shrunk(pixels, max_width), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return data.tobytes()

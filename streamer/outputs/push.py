@@ -6,43 +6,45 @@ from contextlib import asynccontextmanager
 from urllib.parse import parse_qsl, urlsplit
 
 from websockets.asyncio.server import ServerConnection, serve
+from websockets.datastructures import MultipleValuesError
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from streamer.access import Access, Asker, origin_allowed, secrets_in, tls_context
 from streamer.config import ServerSettings
-from streamer.errors import OutputError, SubscriptionError
+from streamer.errors import ForbiddenError, NoTokenError, OutputError, SubscriptionError
 from streamer.flow import Hub
 from streamer.outputs.fanout import Client, Fanout
 from streamer.outputs.subscription import Subscription, from_message, from_query
 
 _LARGEST_REQUEST = 64 << 10  # bytes
 _POLICY_VIOLATION = 1008
-THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 @asynccontextmanager
-async def push_server(hub: Hub, settings: ServerSettings, hello: Callable[[], bytes]) -> AsyncGenerator[int, None]:
-    """Serves the hub's records to any number of websocket clients; gives the port. `hello` is each one's first message.
+async def push_server(
+    hub: Hub, settings: ServerSettings, hello: Callable[[], bytes], fanout: Fanout | None = None
+) -> AsyncGenerator[int, None]:
+    """Serves the hub's records to any number of websocket clients; gives the port. `hello` is each one's first message;
+    `fanout` may be given to see them from outside.
 
-    Raises OutputError if the port cannot be used.
+    Raises OutputError if the port cannot be used, ConfigError for settings that must not be served.
     """
-    fanout = Fanout(hub)
+    fanout = fanout or Fanout(hub)
+    access, tls = Access(settings), tls_context(settings)
 
     async def client(connection: ServerConnection) -> None:
         try:
+            if connection.request is not None:
+                access.check(_asker(connection, connection.request), "view")
             await _serve(connection, hub, fanout, hello)
-        except SubscriptionError as error:
+        except (SubscriptionError, NoTokenError) as error:
             await connection.close(_POLICY_VIOLATION, str(error)[:120])
         except ConnectionClosed:
             pass  # clients come and go as they please
 
     def check(connection: ServerConnection, request: Request) -> Response | None:
-        headers = request.headers
-        if origin_allowed(headers.get("Origin"), headers.get("Host", ""), settings.origins):
-            return None
-        return connection.respond(
-            http.HTTPStatus.FORBIDDEN, "pages of this origin are not allowed: see [server] origins\n"
-        )
+        return _refusal(connection, request, access, settings.origins)
 
     try:
         server = await serve(
@@ -50,6 +52,7 @@ async def push_server(hub: Hub, settings: ServerSettings, hello: Callable[[], by
             settings.host,
             settings.ws_port,
             process_request=check,
+            ssl=tls,
             compression=None,  # per client it would cost more than everything else together
             max_size=_LARGEST_REQUEST,
             close_timeout=0.2,
@@ -69,6 +72,38 @@ async def push_server(hub: Hub, settings: ServerSettings, hello: Callable[[], by
         await server.wait_closed()
 
 
+def _refusal(
+    connection: ServerConnection, request: Request, access: Access, origins: tuple[str, ...]
+) -> Response | None:
+    """The answer to somebody who may not connect."""
+    try:
+        asker = _asker(connection, request)
+        if not origin_allowed(asker.origin, asker.host, origins):
+            raise ForbiddenError("pages of this origin are not allowed", "see [server] origins")
+        access.check(asker, "view")
+    except NoTokenError as error:
+        if "Origin" in request.headers:  # a browser tells its page only how a connection ends, and that must begin
+            return None
+        response = connection.respond(http.HTTPStatus.UNAUTHORIZED, f"{error}\n")
+        response.headers["WWW-Authenticate"] = 'Bearer realm="facestreamer"'
+        return response
+    except ForbiddenError as error:
+        return connection.respond(http.HTTPStatus.FORBIDDEN, f"{error}\n")
+    return None
+
+
+def _asker(connection: ServerConnection, request: Request) -> Asker:
+    """Raises ForbiddenError for headers that make no sense."""
+    headers, query = request.headers, dict(parse_qsl(urlsplit(request.path).query))
+    try:
+        secrets = secrets_in(headers.get("Authorization"), query.get("token"))
+        host, origin = headers.get("Host", ""), headers.get("Origin")
+    except MultipleValuesError as error:
+        raise ForbiddenError(f"the header {error} is there more than once", "send it once") from None
+    remote = connection.remote_address
+    return Asker(remote[0] if remote else None, host, origin, secrets)
+
+
 async def _serve(connection: ServerConnection, hub: Hub, fanout: Fanout, hello: Callable[[], bytes]) -> None:
     """One client, until it leaves. Raises SubscriptionError for what is not understood."""
     request = connection.request
@@ -82,17 +117,3 @@ async def _serve(connection: ServerConnection, hub: Hub, fanout: Fanout, hello: 
             fanout.join(client)
     finally:
         fanout.leave(client)
-
-
-def origin_allowed(origin: str | None, host: str, allowed: tuple[str, ...]) -> bool:
-    """Whether a request of a web page of `origin` may be served at `host` (as the request names it, with its port).
-
-    Programs send no origin. A browser would let any page on the web connect to this machine.
-    """
-    if origin is None or "*" in allowed or origin in allowed:
-        return True
-    try:
-        page, here = urlsplit(origin).hostname, urlsplit(f"//{host}").hostname
-    except ValueError:
-        return False
-    return page is not None and page in (here, *THIS_MACHINE)

@@ -13,10 +13,11 @@ from typing import Annotated
 import msgspec
 from aiohttp import WSMsgType, web
 
+from streamer.access import origin_allowed
+from streamer.errors import ForbiddenError
 from streamer.flow import Hub, Message, Slots
 from streamer.inference.runtime import Engine
 from streamer.media.pictures import encode_jpeg
-from streamer.outputs.push import origin_allowed
 
 _log = logging.getLogger(__name__)
 _MOST_WISHES = 256
@@ -76,7 +77,7 @@ async def serve_preview(
 ) -> web.WebSocketResponse:
     """A viewer's connection, from its first wish until it leaves. Pages of other origins are refused."""
     if not origin_allowed(request.headers.get("Origin"), request.host, origins):
-        raise web.HTTPForbidden
+        raise ForbiddenError("pages of this origin are not allowed", "see [server] origins")
     socket = web.WebSocketResponse(heartbeat=20, max_msg_size=16 << 10, compress=False)  # JPEG is compressed
     await socket.prepare(request)
     with hub.subscribe() as slots:

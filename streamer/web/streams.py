@@ -1,23 +1,24 @@
 """The streams over HTTP: how each is doing, and adding, changing, pausing and removing them while all goes on."""
 
-import ipaddress
 import re
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import PurePath
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, cast
 
 import msgspec
 from aiohttp import web
 
-from streamer.config import Name, ServerSettings, StreamSettings, convert
-from streamer.contract import encode, error_object
-from streamer.errors import ConfigError, ForbiddenError, redact_address
+from streamer.config import Name, StreamSettings, convert
+from streamer.contract import ErrorObject, FrameRecord, ImageSize, State, StatusRecord, error_object
+from streamer.errors import ConfigError, redact_address
+from streamer.face import Clock
 from streamer.fleet import Fleet, StreamReport
-from streamer.flow import Hub
+from streamer.flow import Hub, Message
 from streamer.media.address import resolve
-from streamer.outputs.push import THIS_MACHINE, origin_allowed
+from streamer.media.source import Tally
+from streamer.web.answers import json_answer
+from streamer.web.routes import Route
 from streamer.web.uploads import body
 
 _SECRETS = ("url", "user", "password")
@@ -25,34 +26,71 @@ _NOT_OVER_HTTP = ("format", "password_env", "password_file")
 _HIDDEN = "***"  # in an address as it is shown
 
 
-class StreamHandlers:
-    """`/api/streams`. Whoever may change streams can make this machine open addresses: only its own programs may."""
+class Fps(msgspec.Struct, frozen=True):
+    """Frames a second."""
 
-    def __init__(self, hub: Hub, fleet: Fleet, settings: ServerSettings) -> None:
+    delivered: float
+    analysed: float
+
+
+class StreamEntry(msgspec.Struct, frozen=True, rename="camel"):
+    """What there is to know of a stream; `settings` as in a configuration, without secrets."""
+
+    name: str
+    settings: dict[str, Any]
+    state: State
+    paused: bool
+    processed: int
+    skipped: dict[str, int]
+    fps: Fps
+    age_ms: float
+    looks_held_ms: int
+    source: Tally
+    error: ErrorObject | msgspec.UnsetType = msgspec.UNSET
+    clock: Clock | msgspec.UnsetType = msgspec.UNSET
+    image: ImageSize | msgspec.UnsetType = msgspec.UNSET
+    status: StatusRecord | msgspec.UnsetType = msgspec.UNSET
+    frame: FrameRecord | msgspec.UnsetType = msgspec.UNSET
+
+
+class StreamList(msgspec.Struct, frozen=True):
+    """All streams by name."""
+
+    streams: dict[str, StreamEntry]
+
+
+class StreamHandlers:
+    """`/api/streams`. Whoever may change streams can make this machine open addresses."""
+
+    def __init__(self, hub: Hub, fleet: Fleet) -> None:
         self._hub = hub
         self._fleet = fleet
-        self._settings = settings
 
-    def add_to(self, router: web.UrlDispatcher) -> None:
-        router.add_get("/api/streams", self.all)
-        router.add_get("/api/streams/{name}", self.one)
-        router.add_put("/api/streams/{name}", self.put)
-        router.add_delete("/api/streams/{name}", self.remove)
-        router.add_post("/api/streams/{name}/pause", self.pause)
-        router.add_post("/api/streams/{name}/resume", self.resume)
+    @property
+    def routes(self) -> tuple[Route, ...]:
+        stream, entry = "/api/streams/{name}", ((200, StreamEntry),)
+        new, settings = (*entry, (201, StreamEntry)), {"application/json": StreamSettings}
+        return (
+            Route("GET", "/api/streams", self.all, "view", ((200, StreamList),)),
+            Route("GET", stream, self.one, "view", entry),
+            Route("PUT", stream, self.put, "control", new, (400, 413, 503), body=settings),
+            Route("DELETE", stream, self.remove, "control", ((204, None),), (503,)),
+            Route("POST", f"{stream}/pause", self.pause, "control", entry, (503,)),
+            Route("POST", f"{stream}/resume", self.resume, "control", entry, (503,)),
+        )
 
     async def all(self, _request: web.Request) -> web.Response:
         """What there is to know of every stream."""
-        return _json({"streams": {name: self._entry(report) for name, report in self._fleet.reports.items()}})
+        return json_answer(StreamList({name: self._entry(report) for name, report in self._fleet.reports.items()}))
 
     async def one(self, request: web.Request) -> web.Response:
-        return _json(self._entry(self._fleet.report(request.match_info["name"])))
+        """What there is to know of one stream."""
+        return json_answer(self._entry(self._fleet.report(request.match_info["name"])))
 
     async def put(self, request: web.Request) -> web.Response:
         """Add the stream, or give it other settings: those of `[streams.NAME]` as JSON. A setting that is not named has
         its default; a change that gives no user keeps the one the stream has, and its password.
         """
-        self._check(request)
         name = _name(request.match_info["name"])
         settings = _settings(await body(request))
         known = self._fleet.reports.get(name)
@@ -61,57 +99,50 @@ class StreamHandlers:
         if _HIDDEN in settings.url:
             raise ConfigError(f"$.url: {_HIDDEN} stands for what is not shown", "give user, password or token anew")
         await self._fleet.put(name, settings)
-        return _json(self._entry(self._fleet.report(name)), status=200 if known else 201)
+        return json_answer(self._entry(self._fleet.report(name)), status=200 if known else 201)
 
     async def remove(self, request: web.Request) -> web.Response:
-        self._check(request)
+        """End a stream and forget it."""
         await self._fleet.remove(request.match_info["name"])
         return web.Response(status=204)
 
     async def pause(self, request: web.Request) -> web.Response:
+        """Leave a stream's camera alone until it is resumed."""
         return await self._done(request, self._fleet.pause)
 
     async def resume(self, request: web.Request) -> web.Response:
+        """Go on with a stream that was paused or has ended."""
         return await self._done(request, self._fleet.resume)
 
     async def _done(self, request: web.Request, work: Callable[[str], Awaitable[None]]) -> web.Response:
-        self._check(request)
         await work(request.match_info["name"])
         return await self.one(request)
 
-    def _check(self, request: web.Request) -> None:
-        """Raises ForbiddenError for all but programs on this machine and its own page."""
-        if not self._settings.control:
-            raise ForbiddenError("streams cannot be changed over HTTP here", "set control = true under [server]")
-        # A page elsewhere may have its name resolve to this machine: then Host is that name.
-        local = _is_loopback(request.remote) and _host(request) in (*THIS_MACHINE, self._settings.host)
-        # `origins` may see records; whoever may change streams, too, runs here.
-        if not local or not origin_allowed(request.headers.get("Origin"), request.host, ()):
-            raise ForbiddenError("only programs on this machine may change streams", "ask from there, or edit the file")
-
-    def _entry(self, report: StreamReport) -> dict[str, Any]:
+    def _entry(self, report: StreamReport) -> StreamEntry:
         settings = {k: v for k, v in msgspec.structs.asdict(report.settings).items() if k not in _SECRETS}
         now = time.monotonic()
-        entry: dict[str, Any] = {
-            "name": report.name,
-            "settings": {"url": redact_address(report.settings.url)} | settings,
-            "state": report.state,
-            "paused": report.paused,
-            "processed": report.processed,
-            "skipped": dict(report.skipped),
-            "fps": {"delivered": round(report.delivered.at(now), 1), "analysed": round(report.analysed.at(now), 1)},
-            "ageMs": round(report.age * 1000, 1),
-            "looksHeldMs": round(report.looks_held * 1000),
-            "source": msgspec.structs.asdict(report.source),
-        }
-        if report.error is not None:
-            entry["error"] = error_object(report.error)
-        if report.clock is not None:
-            entry |= {"clock": report.clock, "image": dict(zip(("width", "height"), report.size, strict=True))}
-        for kind, messages in (("status", self._hub.states), ("frame", self._hub.frames)):
-            if report.name in messages:
-                entry[kind] = msgspec.Raw(messages[report.name].data)
-        return entry
+        return StreamEntry(
+            name=report.name,
+            settings={"url": redact_address(report.settings.url)} | settings,
+            state=report.state,
+            paused=report.paused,
+            processed=report.processed,
+            skipped=dict(report.skipped),
+            fps=Fps(round(report.delivered.at(now), 1), round(report.analysed.at(now), 1)),
+            age_ms=round(report.age * 1000, 1),
+            looks_held_ms=round(report.looks_held * 1000),
+            source=report.source,
+            error=error_object(report.error) if report.error else msgspec.UNSET,
+            clock=report.clock or msgspec.UNSET,
+            image=ImageSize(*report.size) if report.clock else msgspec.UNSET,
+            # Records are there as JSON already.
+            status=cast(StatusRecord, _encoded(self._hub.states.get(report.name))),
+            frame=cast(FrameRecord, _encoded(self._hub.frames.get(report.name))),
+        )
+
+
+def _encoded(message: Message | None) -> msgspec.Raw | msgspec.UnsetType:
+    return msgspec.Raw(message.data) if message else msgspec.UNSET
 
 
 def _name(text: str) -> str:
@@ -164,22 +195,3 @@ def _parts(url: str) -> tuple[str, str, str]:
     found = re.fullmatch(r"([^/?#]*://|)((?:[^/?#]*@|))(.*)", url, re.DOTALL)
     assert found is not None, "the expression matches every text"
     return found[1].lower(), found[2], found[3]
-
-
-def _host(request: web.Request) -> str | None:
-    """The name by which the request calls this machine."""
-    try:
-        return urlsplit(f"//{request.host}").hostname
-    except ValueError:
-        return None
-
-
-def _is_loopback(address: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(address or "").is_loopback
-    except ValueError:
-        return False
-
-
-def _json(value: Any, status: int = 200) -> web.Response:
-    return web.Response(body=encode(value), status=status, content_type="application/json")
