@@ -82,7 +82,7 @@ async def test_what_is_told_of_streams(client: aiohttp.ClientSession, run: Run) 
     assert (door["state"], door["paused"], door["processed"], door["skipped"]) == ("live", False, 3, {})
     assert door["frame"]["seq"] == 2
     assert door["status"]["state"] == "live"
-    assert set(door["source"]) == {"tries", "opened", "abandoned", "decoder"}
+    assert set(door["source"]) == {"tries", "opened", "abandoned", "hanging", "decoder"}
     assert (streams["off"]["state"], streams["off"]["paused"]) == ("offline", True)
     assert streams["off"]["error"]["code"] == "paused"
     assert msgspec.json.decode((await answer(client, "GET", "/api/streams/door"))[1])["name"] == "door"

@@ -1,13 +1,19 @@
 /**
  * The dashboard page: connections, tiles, totals, what is enlarged, and what is read out.
  */
-import { connect } from "./client.js";
-import { setText } from "./facelist.js";
+import { allowAsking, askToken, currentToken, isDeclined, request } from "./access.js";
+import { plural, setText } from "./faces.js";
+import { connect } from "./facestream.js";
 import { chooseLayout, savedOverview, saveOverview } from "./layout.js";
+import { manageStreams } from "./manage.js";
+import { photoView } from "./photo.js";
 import { openPreview, Pairing } from "./preview.js";
+import { replayView } from "./replay.js";
 import { Tile } from "./tile.js";
+import { currentView, showView, takeFiles } from "./views.js";
 
 const REFRESH = 200; // milliseconds between two updates of words and figures
+const LOOK = 5000; // milliseconds between two looks at the server's list of streams
 const byId = (id) => document.getElementById(id);
 const grid = byId("grid");
 const tiles = new Map(); // stream -> Tile
@@ -24,9 +30,7 @@ let news = new Map(); // state changes that wait to be read out
 // ---- the server
 
 async function serverInfo() {
-  const response = await fetch("/api/info", { cache: "no-store" });
-  if (!response.ok) throw new Error(`the server answered ${response.status}`);
-  const info = await response.json();
+  const info = await (await request("/api/info")).json();
   setText(byId("version"), info.version ?? "");
   return info;
 }
@@ -39,11 +43,13 @@ function socketUrl(path, port = location.port) {
   return url.href;
 }
 
-// Asked before every attempt: a restarted server may use another port.
+// Asked before every attempt: a restarted server may use another port, and may want a token now.
 const client = connect(async () => socketUrl("/", (await serverInfo()).websocket.port), {
+  token: currentToken,
   onConnection(connection) {
     const was = link.state;
     link = connection;
+    if (connection.code === 1008 && /token/i.test(connection.reason)) askToken(currentToken()).then(() => client.retry());
     if (connection.state === "open" || was !== "open") return refresh();
     pairing.clear();
     for (const tile of tiles.values()) tile.setLinked(false);
@@ -51,12 +57,12 @@ const client = connect(async () => socketUrl("/", (await serverInfo()).websocket
     return refresh();
   },
   onHello(hello) {
-    const names = hello.streams.map((item) => (typeof item === "string" ? item : item.name));
-    setStreams(names);
+    setStreams(hello.streams);
     preview ??= openPreview(previewUrl, pairing, { onPicture, onReset: () => tiles.forEach((tile) => tile.resetPicture()) });
     preview.retry();
     askForPictures();
-    announce("server", said ? "Connection to the server is back" : `Connected, ${plural(names.length, "stream")}`);
+    look();
+    announce("server", said ? "Connection to the server is back" : `Connected, ${plural(hello.streams.length, "stream")}`);
     said = true;
   },
   onStatus(status) {
@@ -64,6 +70,7 @@ const client = connect(async () => socketUrl("/", (await serverInfo()).websocket
     const back = status.state === "live" && tile.state !== "live";
     tile.setStatus(status);
     if (back) preview?.again(status.stream);
+    if (status.state === "ended") look(); // perhaps it was removed
   },
   onFrame(record) {
     pairing.add(record);
@@ -72,7 +79,9 @@ const client = connect(async () => socketUrl("/", (await serverInfo()).websocket
 });
 
 async function previewUrl() {
-  return socketUrl((await serverInfo()).preview);
+  const url = new URL(socketUrl((await serverInfo()).preview));
+  if (currentToken()) url.searchParams.set("token", currentToken());
+  return url.href;
 }
 
 function onPicture(picture) {
@@ -81,12 +90,25 @@ function onPicture(picture) {
   else picture.bitmap.close();
 }
 
+/** See which streams there are: records tell of new ones, but not of those that are gone. */
+async function look() {
+  const asked = performance.now();
+  if (link.state !== "open" || document.visibilityState !== "visible") return;
+  const answer = await request("/api/streams").then((response) => response.json(), () => null);
+  if (!answer || link.state !== "open") return;
+  for (const [stream, tile] of tiles) if (!(stream in answer.streams) && tile.since < asked) drop(stream);
+  for (const [stream, { status }] of Object.entries(answer.streams)) {
+    if (status) tileOf(stream).setStatus(status);
+  }
+  arrange();
+}
+
 // ---- the tiles
 
 function tileOf(stream) {
   let tile = tiles.get(stream);
   if (tile) return tile;
-  tile = new Tile(stream, { onToggle: toggle, onState: announce });
+  tile = new Tile(stream, { onToggle: toggle, onState: announce, onMenu: manager.openMenu });
   tiles.set(stream, tile);
   pairing.expect(stream);
   grid.append(tile.element);
@@ -95,14 +117,16 @@ function tileOf(stream) {
   return tile;
 }
 
+function drop(stream) {
+  onScreen.unobserve(tiles.get(stream).element);
+  tiles.get(stream).remove();
+  tiles.delete(stream);
+  inSight.delete(stream);
+  if (enlarged === stream) location.hash = "";
+}
+
 function setStreams(names) {
-  for (const [stream, tile] of tiles) {
-    if (names.includes(stream)) continue;
-    onScreen.unobserve(tile.element);
-    tile.remove();
-    tiles.delete(stream);
-    inSight.delete(stream);
-  }
+  for (const stream of tiles.keys()) if (!names.includes(stream)) drop(stream);
   for (const stream of names) {
     tileOf(stream).setLinked(true);
     pairing.expect(stream);
@@ -113,10 +137,11 @@ function setStreams(names) {
 
 /** Share the window among the tiles, or give it to the enlarged one. */
 function arrange() {
+  if (currentView() !== "live") return;
   const alone = enlarged !== null && tiles.has(enlarged);
   const count = alone ? 1 : tiles.size;
-  const height = window.innerHeight - byId("streams").offsetTop - 2 * grid.offsetLeft - 1; // same space on all sides
-  const layout = chooseLayout(count, grid.clientWidth, height, overview && !alone);
+  const height = window.innerHeight - byId("main").offsetTop - 2 * grid.offsetLeft - 1; // same space on all sides
+  const layout = chooseLayout(count, grid.clientWidth, height, alone ? "off" : overview);
   grid.dataset.list = layout.list;
   grid.classList.toggle("fit", layout.fit);
   grid.style.setProperty("--height", `${height}px`);
@@ -128,7 +153,7 @@ function arrange() {
     tile.button.hidden = tiles.size === 1 && !alone; // there is nothing to enlarge it over
   }
   byId("overview").hidden = alone || tiles.size < 2;
-  byId("overview").setAttribute("aria-pressed", String(overview));
+  byId("overview").setAttribute("aria-pressed", String(layout.list === "bare"));
   askForPictures();
 }
 
@@ -166,18 +191,17 @@ function readAddress() {
   const before = enlarged;
   enlarged = match ? decodeURIComponent(match[1]) : null;
   if (enlarged !== null && before === null && said) history.replaceState({ opened: true }, "");
+  showView();
+  if (currentView() !== "log") replay.pause();
   arrange();
   tiles.get(enlarged ?? before)?.button.focus({ preventScroll: enlarged !== null });
 }
 
 // ---- words and totals
 
-function plural(count, word) {
-  return `${count} ${word}${count === 1 ? "" : "s"}`;
-}
-
 function linkWords() {
   if (link.state === "open") return "Connected";
+  if (isDeclined()) return "Token needed";
   if (link.state === "connecting") return link.attempt > 0 ? "Reconnecting" : "Connecting";
   return `Reconnecting in ${Math.max(1, Math.ceil((link.retryAt - Date.now()) / 1000))}\u00a0s`;
 }
@@ -194,6 +218,9 @@ function refresh() {
   const live = all.filter((tile) => tile.state === "live").length;
   setText(byId("total-faces"), open ? String(faces) : "–");
   setText(byId("total-live"), open ? `${live} of ${all.length}` : "–");
+  const down = all.filter((tile) => ["stalled", "offline"].includes(tile.state) && !tile.paused).length;
+  const title = [open ? "" : linkWords(), down ? `${down} offline` : "", "facestreamer"].filter(Boolean).join(" · ");
+  if (document.title !== title) document.title = title;
   refreshEmpty(open);
 }
 
@@ -201,20 +228,20 @@ function refreshEmpty(open) {
   const hidden = tiles.size > 0 || (open && !said);
   byId("empty").hidden = hidden;
   if (hidden) return;
-  const lost = link.state === "waiting" || link.attempt > 0;
   byId("empty-retry").hidden = link.state !== "waiting";
-  if (open) {
-    setText(byId("empty-title"), "No streams yet");
-    setText(byId("empty-text"), "The server is running and has no stream. As soon as it has one, it appears here by itself.");
-  } else if (lost) {
-    setText(byId("empty-title"), "The server cannot be reached");
-    const where = link.url ? ` at ${link.url}` : "";
-    setText(byId("empty-text"), `No answer${where}. Check that the server is running and that its websocket port is open. `
-      + `This page connects by itself as soon as it answers.`);
-  } else {
-    setText(byId("empty-title"), "Connecting");
-    setText(byId("empty-text"), "Asking the server for its streams.");
-  }
+  byId("empty-add").hidden = !open;
+  const [title, text] = emptyWords(open);
+  setText(byId("empty-title"), title);
+  setText(byId("empty-text"), text);
+}
+
+function emptyWords(open) {
+  if (open) return ["No streams yet", "Add a camera by its address. Streams that are started elsewhere appear here by themselves."];
+  if (isDeclined()) return ["The server wants a token", "Ask whoever runs it for one, then retry."];
+  if (link.state !== "waiting" && link.attempt === 0) return ["Connecting", "Asking the server for its streams."];
+  const where = link.url ? ` at ${link.url}` : "";
+  return ["The server cannot be reached", `No answer${where}. Check that the server is running and that its websocket port is open. `
+    + "This page connects by itself as soon as it answers."];
 }
 
 /** Read out a state change; several at once are read as one message. */
@@ -230,20 +257,42 @@ function announce(subject, words) {
 
 // ---- events
 
+const manager = manageStreams({
+  names: () => [...tiles.keys()],
+  changed(words) {
+    if (words) announce("server", words);
+    look();
+  },
+});
+const photo = photoView({ announce });
+const replay = replayView({ announce });
+takeFiles({ photo: photo.show, log: replay.show });
+
+function retry() {
+  allowAsking();
+  client.retry();
+}
+
 byId("overview").addEventListener("click", () => {
-  overview = !overview;
+  overview = grid.dataset.list === "bare" ? "off" : "on";
   saveOverview(overview);
   arrange();
 });
-byId("retry").addEventListener("click", () => client.retry());
-byId("empty-retry").addEventListener("click", () => client.retry());
+document.querySelector(".skip-link").addEventListener("click", (event) => {
+  event.preventDefault(); // the address says what is shown, and stays
+  byId("main").focus();
+});
+byId("retry").addEventListener("click", retry);
+byId("empty-retry").addEventListener("click", retry);
 addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && enlarged !== null) toggle(enlarged);
+  if (event.key !== "Escape" || enlarged === null || document.querySelector("dialog[open], :popover-open")) return;
+  toggle(enlarged);
 });
 addEventListener("hashchange", readAddress);
 addEventListener("resize", arrange);
 new ResizeObserver(arrange).observe(document.querySelector(".bar")); // its lines may wrap
 document.addEventListener("visibilitychange", askForPictures);
 setInterval(refresh, REFRESH);
+setInterval(look, LOOK);
 refresh();
 readAddress();

@@ -1,7 +1,7 @@
 /**
  * Live pictures, and the pairing of each picture with the record of exactly that frame.
  */
-import { openSocket } from "./client.js";
+import { openSocket } from "./facestream.js";
 
 /**
  * The newest frame records of each stream, by `seq`. A picture that is ahead of its record waits for it:
