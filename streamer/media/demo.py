@@ -40,7 +40,8 @@ def paint_scene(portrait: Pixels) -> Pixels:
     """The portrait, sharp, before a blurred and darkened enlargement of itself; uint8 BGR."""
     width, height = WIDTH * 3 // 2, HEIGHT * 3 // 2
     wide = cv2.resize(portrait, (width, width), interpolation=cv2.INTER_CUBIC)[:height]
-    scene = cv2.GaussianBlur(wide, (0, 0), 24) // 2
+    small = cv2.resize(wide, (width // 8, height // 8), interpolation=cv2.INTER_AREA)
+    scene = cv2.resize(cv2.GaussianBlur(small, (0, 0), 3), (width, height), interpolation=cv2.INTER_CUBIC) // 2
     side = int(height * 0.9)
     sharp = cv2.resize(portrait, (side, side), interpolation=cv2.INTER_CUBIC)
     top, left = (height - side) // 2, (width - side) // 2
