@@ -11,9 +11,8 @@ from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 _NEWEST = 0.1  # weight of the newest sample in a running mean
-_HELD_UP = 3  # times as long as usual is the most that a turn counts for,
-_FIRST = 1.0  # and so many seconds the first one
 _SETTLE = 1.0  # seconds that a change takes to show, before there can be another
+_MOST = 3.0  # times as long as usual is the most that a turn is charged for
 _RECOVERY = 5.0  # seconds without late results after which a turn that was withheld can be taken again
 
 
@@ -41,16 +40,6 @@ class Turns:
             yield share
         finally:
             share.close()
-
-    @property
-    def held(self) -> int:
-        """How many turns are held."""
-        return self._held
-
-    @property
-    def waiting(self) -> int:
-        """How many are waited for."""
-        return sum(not turn.done() for _share, turn in self._waiting)
 
     def late(self) -> None:
         """A result took too long: the fewer are worked on at a time, the sooner each is done."""
@@ -116,10 +105,10 @@ class Share:
     def give_back(self) -> None:
         """The turn that was taken first is over."""
         began, charged = self._held.popleft()
-        # One that was held up, by a model that had to be loaded, say, must not be waited for ever after.
-        counted = min(self._turns.now() - began, _HELD_UP * self.usual or _FIRST)
-        self.used += counted - charged
-        self.usual += (_NEWEST if self.usual else 1.0) * (counted - self.usual)
+        lasted = self._turns.now() - began
+        # What is longer by far is no picture's cost: a model is compiled meanwhile, or something else has the CPU.
+        self.used += min(lasted, _MOST * self.usual) - charged
+        self.usual += _NEWEST * (lasted - self.usual)
         self._turns.end()
 
     @asynccontextmanager

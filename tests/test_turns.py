@@ -252,10 +252,9 @@ async def test_a_turn_is_given_back_when_its_work_fails() -> None:
 async def test_means_of_what_turns_last_and_of_the_wait_for_them() -> None:
     world = World(1)
     with world.turns.share() as one, world.turns.share() as other:
-        # The last was held up: it counts for three times as long as usual.
-        for lasted, usual in ((0.5, 0.5), (0.5, 0.5), (1.0, 0.55), (100.0, 0.66)):
-            await world.work_alone(one, lasted)
-            assert one.usual == pytest.approx(usual)
+        for n in range(1, 11):
+            await world.work_alone(one, 0.5)
+            assert one.usual == pytest.approx(0.5 * (1 - 0.9**n))
             assert one.waited == 0
         for n in range(1, 11):
             await one.take()
