@@ -41,6 +41,16 @@ class Turns:
         finally:
             share.close()
 
+    @property
+    def held(self) -> int:
+        """How many turns are held."""
+        return self._held
+
+    @property
+    def waiting(self) -> int:
+        """How many are waited for."""
+        return sum(not turn.done() for _share, turn in self._waiting)
+
     def late(self) -> None:
         """A result took too long: the fewer are worked on at a time, the sooner each is done."""
         now = self.now()

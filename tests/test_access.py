@@ -19,7 +19,8 @@ from websockets.typing import Origin
 
 from streamer.access import Access, Asker, tls_context
 from streamer.app import App
-from streamer.config import ServerSettings, Settings, StreamSettings, TokenSettings, read_settings
+from streamer.config import ServerSettings, Settings, StreamSettings, TokenSettings
+from streamer.configfile import read_settings
 from streamer.errors import ConfigError, ForbiddenError, NoTokenError
 from streamer.fleet import Fleet
 from streamer.flow import Hub

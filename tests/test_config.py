@@ -5,22 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.config import (
-    WHOLE_PICTURE,
-    Name,
-    Pipeline,
-    Settings,
-    StreamSettings,
-    TokenSettings,
-    address,
-    convert,
-    data_folder,
-    parse,
-    read_pipeline,
-    read_settings,
-    stream_name,
-    with_password,
-)
+from streamer.config import WHOLE_PICTURE, Name, Pipeline, Settings, StreamSettings, TokenSettings, address, stream_name
+from streamer.configfile import convert, data_folder, parse, read_pipeline, read_settings, with_password
 from streamer.errors import ConfigError, StreamerError, redact, redact_address
 
 DOOR = "[streams.door]\nurl = 'a'\n"

@@ -202,7 +202,7 @@ async def test_a_hangup_without_a_configuration_ends_the_run_in_order(tmp_path: 
         await heard.frame("demo")
         code, seconds = await run.stop(signal.SIGHUP)
     assert code == 0
-    assert seconds < 2
+    assert seconds < 8
     whole(log)
 
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import pytest
 
-from streamer.config import StreamSettings, read_settings
+from streamer.config import StreamSettings
+from streamer.configfile import read_settings
 from streamer.errors import NotFoundError, SourceError
 from streamer.media import address
 from streamer.media.address import check, resolve

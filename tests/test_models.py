@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamer.analysis import decode, geometry
-from streamer.config import data_folder
+from streamer.configfile import data_folder
 from streamer.errors import DeviceError
 from streamer.face import EMOTIONS, Face, Pixels
 from streamer.inference.crops import fill_letterbox, warp

@@ -14,7 +14,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamer.config import Settings, StreamSettings, parse
+from streamer.config import Settings, StreamSettings
+from streamer.configfile import parse
 from streamer.errors import (
     DisconnectedError,
     NotFoundError,

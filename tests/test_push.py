@@ -168,7 +168,10 @@ async def test_what_can_no_longer_be_had_is_told(server: Server) -> None:
     assert (missed["from"], missed["to"], first["seq"]) == (0, 299, 300)
 
 
-async def test_a_slow_client_gets_the_newest_and_is_told_how_many_it_did_not_get(server: Server) -> None:
+async def test_a_slow_client_gets_the_newest_and_is_told_how_many_it_did_not_get(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "_PATIENCE", 100.0)
     async with connect(server.url, max_queue=1) as slow, connect(server.url) as quick:
         await joined(slow)
         await joined(quick)

@@ -10,7 +10,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamer.config import Settings, parse
+from streamer.config import Settings
+from streamer.configfile import parse
 from streamer.contract import FaceObject
 from streamer.inference.models import Workshop
 from tests.conftest import Streamer, unavailable

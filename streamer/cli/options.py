@@ -7,7 +7,8 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 import typer
 
-from streamer.config import Settings, TokenSettings, read_settings, with_token
+from streamer.config import Settings, TokenSettings
+from streamer.configfile import read_settings, with_token
 from streamer.errors import ConfigError
 
 FINE, FAILED, USAGE = 0, 1, 2

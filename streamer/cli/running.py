@@ -28,7 +28,8 @@ from streamer.cli.options import (
     WsPort,
     deployment,
 )
-from streamer.config import ServerSettings, Settings, StreamSettings, read_pipeline, stream_name
+from streamer.config import ServerSettings, Settings, StreamSettings, stream_name
+from streamer.configfile import read_pipeline
 from streamer.errors import ConfigError, StreamerError, redact_address
 from streamer.terminal import Reporter, complain, configure_logging, interruptible, out
 

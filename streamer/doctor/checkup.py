@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from streamer.config import ModelSettings, Settings, read_pipeline
+from streamer.config import ModelSettings, Settings
+from streamer.configfile import read_pipeline
 from streamer.doctor import accelerators, cameras, deployment, machine, storage
 from streamer.doctor.findings import Finding, fine, note, problem
 from streamer.errors import ConfigError, SourceError

@@ -8,7 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from streamer.access import Access, tls_context
-from streamer.config import ServerSettings, Settings, StreamSettings, read_pipeline
+from streamer.config import ServerSettings, Settings, StreamSettings
+from streamer.configfile import read_pipeline
 from streamer.doctor.accelerators import group_of
 from streamer.doctor.findings import Finding, fine, note, problem
 from streamer.errors import ConfigError, SourceError, redact_address

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from streamer.config import ModelSettings, data_folder, parse
+from streamer.config import ModelSettings
+from streamer.configfile import data_folder, parse
 from streamer.errors import ConfigError
 
 Task = Literal["detection", "landmarks", "age", "gender", "emotion", "picture"]

@@ -3,7 +3,8 @@
 import threading
 from pathlib import Path
 
-from streamer.config import Pipeline, Settings, read_pipeline
+from streamer.config import Pipeline, Settings
+from streamer.configfile import read_pipeline
 from streamer.errors import ModelError
 from streamer.inference.cards import Card, Input, pick, read_cards
 from streamer.inference.describer import Describer

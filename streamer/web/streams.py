@@ -9,7 +9,8 @@ from typing import Any, cast
 import msgspec
 from aiohttp import web
 
-from streamer.config import Name, StreamSettings, convert
+from streamer.config import Name, StreamSettings
+from streamer.configfile import convert
 from streamer.contract import ErrorObject, FrameRecord, ImageSize, State, StatusRecord, error_object
 from streamer.errors import ConfigError, redact_address
 from streamer.face import Clock
