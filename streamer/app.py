@@ -74,9 +74,7 @@ class App:
             models = await asyncio.to_thread(self._fetch, workshop)
             self._decoding = DecodingBudget(workshop.engine.threads)
             hub = Hub(self._session, await stack.enter_async_context(_keepers(self._settings.log)))
-            self._fleet = Fleet(
-                hub, self._session, partial(self._analyse, workshop, models), on_state, raw=self._settings.raw
-            )
+            self._fleet = Fleet(hub, partial(self._analyse, workshop, models), on_state, raw=self._settings.raw)
             on_ready(await self._serve(stack, hub, workshop, self._fleet))
             with suppress(TimeoutError):
                 async with asyncio.timeout(duration):

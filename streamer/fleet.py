@@ -100,7 +100,6 @@ class Fleet:
     def __init__(
         self,
         hub: Hub,
-        session: str,
         analyse: Analyse,
         on_state: Callable[[StreamReport], None] = lambda _: None,
         *,
@@ -112,7 +111,6 @@ class Fleet:
         self.reports: dict[str, StreamReport] = {}
         self.running = False
         self._hub = hub
-        self._session = session
         self._analyse = analyse
         self._on_state = on_state
         self._raw = raw
@@ -276,13 +274,13 @@ class Fleet:
     async def _publish(self, report: StreamReport, item: FrameResult | StateChange) -> None:
         if isinstance(item, FrameResult):
             report.count(item)
-            record = frame_record(item, report.name, self._session, raw=self._raw)
+            record = frame_record(item, report.name, self._hub.session, raw=self._raw)
             await self._hub.publish(Message(report.name, encode(record), item))
             return
         report.state, report.error = item.state, item.error
         news = item.state, item.error.code if item.error else ""
         if news != report.said:
             report.said = news
-            status = status_record(report.name, self._session, item.at, item.state, item.error)
+            status = status_record(report.name, self._hub.session, item.at, item.state, item.error)
             await self._hub.publish(Message(report.name, encode(status)))
             self._on_state(report)

@@ -117,7 +117,7 @@ def test_what_a_role_may_do() -> None:
 
 def routes(workshop: Workshop) -> list[tuple[str, str, str | None]]:
     hub = Hub()
-    server = FaceServer(Settings(), hub, Fleet(hub, "s1", no_results), Fanout(hub), workshop, INFO)
+    server = FaceServer(Settings(), hub, Fleet(hub, no_results), Fanout(hub), workshop, INFO)
     return [(route.method, re.sub(r":[^}]*}", "}", route.path), route.need) for route in server.routes]
 
 

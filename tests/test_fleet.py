@@ -96,7 +96,7 @@ class Run:
     def __init__(self, **streams: StreamSettings) -> None:
         self.cameras, self.kept = Cameras(), Kept()
         self.hub = Hub("s1", (self.kept,))
-        self.fleet = Fleet(self.hub, "s1", self.cameras.analyse)
+        self.fleet = Fleet(self.hub, self.cameras.analyse)
         self.task = asyncio.create_task(self.fleet.run(streams))
 
     async def seen(self, name: str, frames: int = 1) -> None:
@@ -326,7 +326,7 @@ CALLS: dict[str, Call] = {
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 async def test_before_and_after_the_run_nothing_can_be_changed(call: Call) -> None:
     with pytest.raises(NotRunningError):
-        await call(Fleet(Hub(), "s1", Cameras().analyse))
+        await call(Fleet(Hub(), Cameras().analyse))
     async with running(a=A) as run:
         run.cameras.end("a")
         await run.over()

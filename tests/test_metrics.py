@@ -33,7 +33,7 @@ class Run:
         self.hub = Hub("s1")
         self.fanout = Fanout(self.hub)
         self.queues: dict[str, asyncio.Queue[Item]] = {}
-        self.fleet = Fleet(self.hub, "s1", self._analyse)
+        self.fleet = Fleet(self.hub, self._analyse)
         self._workshop = workshop
 
     async def _analyse(self, report: StreamReport) -> AsyncGenerator[Item, None]:

@@ -47,7 +47,7 @@ async def serving(workshop: Workshop, images: dict[str, Any] | None = None, **se
     """The address of a server with these settings, without streams."""
     limits = ImageSettings(**(images or {}))
     settings, hub = Settings(server=ServerSettings(http_port=0, **server), images=limits), Hub()
-    faces = FaceServer(settings, hub, Fleet(hub, "s1", no_results), Fanout(hub), workshop, INFO)
+    faces = FaceServer(settings, hub, Fleet(hub, no_results), Fanout(hub), workshop, INFO)
     async with http_server(faces, settings.server) as port:
         yield f"http{'s' if settings.server.certificate else ''}://127.0.0.1:{port}"
 
