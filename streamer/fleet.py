@@ -9,11 +9,12 @@ from contextlib import aclosing
 from functools import partial
 
 from streamer.config import StreamSettings
-from streamer.contract import State, encode, frame_record, status_record
+from streamer.contract import State, encode
 from streamer.errors import NotRunningError, OutputError, PausedError, StreamerError, UnknownStreamError
 from streamer.face import Clock, FrameResult
 from streamer.flow import Hub, Message
 from streamer.media.source import StateChange, Tally
+from streamer.records import frame_record, status_record
 
 _log = logging.getLogger(__name__)
 _WINDOW = 2.0  # seconds over which frames a second are measured

@@ -7,13 +7,14 @@ from pathlib import Path
 import msgspec
 
 from streamer.config import Settings
-from streamer.contract import ErrorObject, FaceObject, ImageSize, encode, error_object, face_object
+from streamer.contract import ErrorObject, FaceObject, ImageSize, encode
 from streamer.errors import PictureError
 from streamer.flow import ordered
 from streamer.inference.models import Models, Workshop
 from streamer.inference.store import Progress
 from streamer.media.pictures import SUFFIXES, decode_picture, read_picture
 from streamer.pipeline import analyse_picture
+from streamer.records import error_object, face_object
 
 STDIN = "-"
 

@@ -16,11 +16,11 @@ import pytest
 
 from streamer.analysis.geometry import iou_matrix
 from streamer.config import Polygon, StreamSettings
-from streamer.contract import frame_record
 from streamer.face import Face, Frame, FrameResult, Pixels
 from streamer.inference.models import Models
 from streamer.media.source import Tally, keep_open
 from streamer.pipeline import Source, analyse_stream
+from streamer.records import frame_record
 from streamer.turns import Share
 from tests.conftest import host
 from tests.test_turns import free

@@ -14,13 +14,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
 from streamer.config import ServerSettings
-from streamer.contract import encode, frame_record, status_record
+from streamer.contract import encode
 from streamer.errors import SubscriptionError
 from streamer.face import Face, FrameResult
 from streamer.flow import Hub, Message
 from streamer.outputs import fanout
 from streamer.outputs.push import push_server
 from streamer.outputs.subscription import Form, Subscription, from_message, from_query, with_skipped
+from streamer.records import frame_record, status_record
 from streamer.watch import records
 from tests.test_contract import a_face, frame
 

@@ -12,7 +12,7 @@ ROOT = Path(streamer.__file__).parent
 ROOMS = (
     ("errors", "face", "memory"),
     ("contract", "config"),
-    ("configfile",),
+    ("records", "configfile"),
     ("analysis",),
     ("flow", "turns", "access"),
     ("media",),

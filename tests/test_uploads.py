@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from streamer import FaceAnalyzer
-from streamer.contract import face_object
 from streamer.inference.models import Workshop
 from streamer.media.pictures import read_picture
+from streamer.records import face_object
 from tests.conftest import Streamer
 from tests.test_pictures import encoded, sample
 from tests.test_web import assert_portrait, assert_refused, form, serving

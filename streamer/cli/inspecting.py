@@ -71,10 +71,11 @@ def probe(
     stream = with_password(given, "probe", os.environ)
     if stream.password and not user:
         raise ConfigError("a password without a user", "name the user with --user")
-    from streamer.contract import encode, error_object
+    from streamer.contract import encode
     from streamer.datasheet import print_datasheet
     from streamer.inference.budget import cpu_budget
     from streamer.media.probe import probe as look
+    from streamer.records import error_object
 
     try:
         with err.status(f"Looking at {escape(redact_address(source))} for {seconds:g} s"):

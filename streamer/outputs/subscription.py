@@ -5,9 +5,10 @@ from typing import Annotated, Any
 
 import msgspec
 
-from streamer.contract import encode, frame_record
+from streamer.contract import encode
 from streamer.errors import SubscriptionError
 from streamer.flow import Message
+from streamer.records import frame_record
 
 _ALWAYS = frozenset({"type", "schema", "stream", "session", "seq", "status"})
 

@@ -7,11 +7,12 @@ from aiohttp import web
 
 from streamer.access import Access
 from streamer.config import Settings
-from streamer.contract import BatchAnswer, ImageAnswer, ImageSize, PictureResult, error_object, face_object
+from streamer.contract import BatchAnswer, ImageAnswer, ImageSize, PictureResult
 from streamer.errors import PictureError
 from streamer.inference.models import Models, Workshop
 from streamer.media.pictures import decode_picture
 from streamer.pipeline import analyse_picture
+from streamer.records import error_object, face_object
 from streamer.web.admission import Admission
 from streamer.web.answers import json_answer
 from streamer.web.routes import Route, asker

@@ -6,8 +6,9 @@ from typing import Any
 
 from aiohttp import web
 
-from streamer.contract import ErrorAnswer, ErrorObject, encode, error_object
+from streamer.contract import ErrorAnswer, ErrorObject, encode
 from streamer.errors import PictureError, StreamerError
+from streamer.records import error_object
 
 _log = logging.getLogger(__name__)
 _STATUS = {

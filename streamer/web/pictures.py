@@ -9,7 +9,6 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
-from streamer.contract import rfc3339
 from streamer.errors import ConfigError, NoPictureError
 from streamer.face import FrameResult
 from streamer.fleet import Fleet
@@ -17,6 +16,7 @@ from streamer.flow import Hub, Message
 from streamer.inference.runtime import Engine
 from streamer.media.overlay import draw, pixelate
 from streamer.media.pictures import encode_jpeg, shrunk
+from streamer.records import rfc3339
 from streamer.web.routes import Route
 
 _BOUNDARY = "frame"

@@ -11,13 +11,14 @@ from aiohttp import web
 
 from streamer.config import Name, StreamSettings
 from streamer.configfile import convert
-from streamer.contract import ErrorObject, FrameRecord, ImageSize, State, StatusRecord, error_object
+from streamer.contract import ErrorObject, FrameRecord, ImageSize, State, StatusRecord
 from streamer.errors import ConfigError, redact_address
 from streamer.face import Clock
 from streamer.fleet import Fleet, StreamReport
 from streamer.flow import Hub, Message
 from streamer.media.address import resolve
 from streamer.media.source import Tally
+from streamer.records import error_object
 from streamer.web.answers import json_answer
 from streamer.web.routes import Route
 from streamer.web.uploads import body

@@ -22,10 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from streamer.config import ServerSettings
-from streamer.contract import encode, frame_record
+from streamer.contract import encode
 from streamer.face import Face, Floats, Frame, FrameResult, HeadPose, no_pixels
 from streamer.flow import Hub, Message
 from streamer.outputs.push import push_server
+from streamer.records import frame_record
 
 _PUBLISHED = re.compile(rb'"bench":([0-9.]+)')
 
