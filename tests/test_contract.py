@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from streamer import contract
+from streamer import contract, records
 from streamer.errors import UnreachableError
 from streamer.face import EMOTIONS, Face, Floats, Frame, FrameResult, HeadPose
 from streamer.media.source import StateChange
@@ -35,7 +35,7 @@ def as_json(value: object) -> Any:
 
 
 def test_a_face_has_the_keys_and_forms_of_the_contract() -> None:
-    assert as_json(contract.face_object(a_face(), 640, 480)) == {
+    assert as_json(records.face_object(a_face(), 640, 480)) == {
         "faceConfidence": 0.9877,
         "boundingBox": {"x": 296, "y": 60, "w": 89, "h": 115},
         "age": 24,
@@ -54,13 +54,13 @@ def test_a_face_has_the_keys_and_forms_of_the_contract() -> None:
 
 def test_added_keys_are_added_and_never_null() -> None:
     face = a_face(track_id=3, head_pose=HeadPose(1.04, -2, 3), not_assessed=(("age", "tooSmall"),), raw=a_face())
-    shown = as_json(contract.face_object(face, 640, 480, raw=True))
+    shown = as_json(records.face_object(face, 640, 480, raw=True))
     assert shown["trackId"] == 3
     assert shown["headPose"] == {"yaw": 1.0, "pitch": -2, "roll": 3}
     assert shown["notAssessed"] == [{"value": "age", "reason": "tooSmall"}]
     assert shown["raw"]["age"] == 24
-    assert "raw" not in as_json(contract.face_object(face, 640, 480))
-    assert "null" not in contract.encode(contract.face_object(face, 640, 480, raw=True)).decode()
+    assert "raw" not in as_json(records.face_object(face, 640, 480))
+    assert "null" not in contract.encode(records.face_object(face, 640, 480, raw=True)).decode()
 
 
 @pytest.mark.parametrize(
@@ -74,8 +74,8 @@ def test_added_keys_are_added_and_never_null() -> None:
 )
 def test_what_is_held_says_since_when(held: dict[str, float], shown: dict[str, int] | None) -> None:
     face = a_face(track_id=3, **held)
-    assert as_json(contract.face_object(face, 640, 480)).get("heldMs") == shown
-    record = as_json(contract.frame_record(FrameResult(frame(), (face,), {}, 0, 10.0), "cam", "s1"))
+    assert as_json(records.face_object(face, 640, 480)).get("heldMs") == shown
+    record = as_json(records.frame_record(FrameResult(frame(), (face,), {}, 0, 10.0), "cam", "s1"))
     VALIDATOR.validate(record)
     assert record["faces"][0].get("heldMs") == shown
     for wrong in ({"place": "long"}, {"looks": 0.5}, 3):
@@ -88,7 +88,7 @@ def test_what_is_held_says_since_when(held: dict[str, float], shown: dict[str, i
 def test_emotions_are_shares_that_sum_to_one(values: Floats) -> None:
     total = values.sum()
     emotions = values / total if total > 0.01 else np.full(7, 1 / 7, np.float32)
-    shown = as_json(contract.face_object(a_face(emotions=emotions), 640, 480))["emotions"]
+    shown = as_json(records.face_object(a_face(emotions=emotions), 640, 480))["emotions"]
     assert list(shown) == list(EMOTIONS)
     assert sum(shown.values()) == pytest.approx(1, abs=1e-9)
     assert all(0 <= v <= 1 for v in shown.values())
@@ -97,7 +97,7 @@ def test_emotions_are_shares_that_sum_to_one(values: Floats) -> None:
 
 @given(arrays(np.float32, 4, elements=st.floats(-2000, 4000, width=32)), st.integers(1, 2000), st.integers(1, 2000))
 def test_boxes_lie_in_the_picture(corners: Floats, width: int, height: int) -> None:
-    box = as_json(contract.face_object(a_face(box=corners), width, height))["boundingBox"]
+    box = as_json(records.face_object(a_face(box=corners), width, height))["boundingBox"]
     assert 0 <= box["x"] < width
     assert 0 <= box["y"] < height
     assert 1 <= box["w"] <= width - box["x"]
@@ -106,7 +106,7 @@ def test_boxes_lie_in_the_picture(corners: Floats, width: int, height: int) -> N
 
 @given(st.floats(0, 1), st.floats(-5, 120))
 def test_gender_and_age_are_always_given(female: float, age: float) -> None:
-    shown = as_json(contract.face_object(a_face(female=female, age=age), 640, 480))
+    shown = as_json(records.face_object(a_face(female=female, age=age), 640, 480))
     assert 50 <= shown["gender"]["confidence"] <= 100
     assert shown["gender"]["value"] == ("Female" if female >= 0.5 else "Male")
     assert isinstance(shown["age"], int)
@@ -131,27 +131,27 @@ def test_every_record_follows_the_schema_and_reads_back() -> None:
     seen = FrameResult(frame(pts=0.28), (a_face(track_id=1),), {"detect": 4.2}, 2, 10.0125)
     skipped = FrameResult(frame(skipped="superseded"), (), {}, 1, 10.5)
     change = StateChange("offline", 1_790_000_000.0, UnreachableError("rtsp://u:w0rd@h/x: no answer", "is it on?"))
-    records: list[contract.Record] = [
-        contract.frame_record(seen, "cam", "s1"),
-        contract.frame_record(skipped, "cam", "s1"),
-        contract.status_record("cam", "s1", change.at, change.state, change.error),
+    every: list[contract.Record] = [
+        records.frame_record(seen, "cam", "s1"),
+        records.frame_record(skipped, "cam", "s1"),
+        records.status_record("cam", "s1", change.at, change.state, change.error),
         contract.HelloRecord(1, "facestreamer 0", "s1", ["cam"]),
     ]
-    for record in records:
+    for record in every:
         data = contract.encode(record)
         VALIDATOR.validate(json.loads(data))
         assert contract.decode(data) == record
         assert b"w0rd" not in data
-    shown = as_json(records[0])
+    shown = as_json(every[0])
     assert shown["time"] == {"captured": "2026-09-21T14:13:20.250Z", "clock": "host", "ageMs": 12.5, "pts": 0.28}
     assert (shown["type"], shown["schema"], shown["status"], shown["dropped"]) == ("frame", 1, "processed", 2)
-    passed = as_json(records[1])
+    passed = as_json(every[1])
     assert (passed["status"], passed["reason"], passed["faces"]) == ("skipped", "superseded", [])
 
 
 @pytest.mark.parametrize("broken", [{"schema": 2}, {"faces": None}, {"status": "lost"}, {"seq": "7"}])
 def test_the_schema_refuses_what_is_not_a_record(broken: dict[str, Any]) -> None:
-    record = as_json(contract.frame_record(FrameResult(frame(), (), {}, 0, 10.0), "cam", "s1"))
+    record = as_json(records.frame_record(FrameResult(frame(), (), {}, 0, 10.0), "cam", "s1"))
     VALIDATOR.validate(record)
     with pytest.raises(jsonschema.ValidationError):
         VALIDATOR.validate(record | broken)
