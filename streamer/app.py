@@ -73,7 +73,7 @@ class App:
             stack.callback(workshop.close)
             models = await asyncio.to_thread(self._fetch, workshop)
             self._decoding = DecodingBudget(workshop.engine.threads)
-            hub = Hub(self._session, await stack.enter_async_context(_keepers(self._settings.log)))
+            hub = Hub(self._session, await stack.enter_async_context(_keepers(self._settings.log, self._session)))
             self._fleet = Fleet(hub, partial(self._analyse, workshop, models), on_state, raw=self._settings.raw)
             on_ready(await self._serve(stack, hub, workshop, self._fleet))
             with suppress(TimeoutError):
@@ -138,12 +138,12 @@ class App:
 
 
 @asynccontextmanager
-async def _keepers(log: LogSettings) -> AsyncGenerator[tuple[Output, ...], None]:
+async def _keepers(log: LogSettings, session: str) -> AsyncGenerator[tuple[Output, ...], None]:
     """The outputs that must lose nothing; complete when the block is left."""
     if not log.path:
         yield ()
         return
-    journal = Journal(log.file())
+    journal = Journal(log, session)
     try:
         yield (journal,)
     finally:

@@ -229,9 +229,23 @@ class ImageSettings(_Strict, frozen=True):
 
 
 class LogSettings(_Strict, frozen=True):
-    """`path` is a `.jsonl` file for one stream, or a folder that gets a file a stream; empty: no log."""
+    """`path` is a folder that gets a folder of segments for each stream, or a single `.jsonl` file; empty: no log.
+
+    A new segment begins after `segment_mb` megabytes, and at all multiples of `segment_seconds` (UTC). Complete ones
+    are compressed, and deleted when they are older than `keep_days`, or the oldest when all together are larger than
+    `keep_gb` (0: never). While less than `min_free_mb` of the disk is free nothing is recorded, and that is recorded
+    later. What was written is forced onto the disk every `fsync_interval` seconds, after every write, or never.
+    """
 
     path: str = ""
+    segment_mb: Annotated[float, msgspec.Meta(gt=0)] = 64.0
+    segment_seconds: SomeSeconds = 3600.0
+    compress: bool = True
+    keep_days: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    keep_gb: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    min_free_mb: Annotated[float, msgspec.Meta(ge=0)] = 200.0
+    fsync: Literal["never", "interval", "always"] = "interval"
+    fsync_interval: SomeSeconds = 1.0
 
     def file(self) -> Path:
         return Path(self.path).expanduser()

@@ -184,7 +184,72 @@ class MissedRecord(_Wire, frozen=True, tag_field="type", tag="missed"):
     to: int
 
 
+class SegmentRecord(_Wire, frozen=True, tag_field="type", tag="segment"):
+    """The first line of a segment of the log. `previous` is the SHA-256 of the stream's segment before this one, from
+    its footer; empty in the first. `at` is RFC 3339 UTC, here and below.
+    """
+
+    schema: Literal[1]
+    stream: str
+    session: str
+    at: str
+    program: str
+    previous: str = ""
+
+
+class FooterRecord(_Wire, frozen=True, tag_field="type", tag="footer"):
+    """The last line of a segment of the log: how many records of each type are in it (of frames, how many `processed`
+    and `skipped`), its first and last frame, and the SHA-256 of all bytes before this line, which begin with a
+    `segment` record: so each segment vouches for the one before it.
+
+    A segment whose writer was killed is `repaired` at the next start: `tornBytes` of a half-written record were cut.
+    """
+
+    schema: Literal[1]
+    stream: str
+    session: str
+    at: str
+    counts: dict[str, int]
+    processed: int
+    skipped: int
+    sha256: str
+    first_seq: int | msgspec.UnsetType = msgspec.UNSET
+    last_seq: int | msgspec.UnsetType = msgspec.UNSET
+    repaired: bool = False
+    torn_bytes: int = 0
+
+
+class GapRecord(_Wire, frozen=True, tag_field="type", tag="gap"):
+    """In the log, in the place of records that could not be written: how many of what `counts` type, between which
+    times, and of frames which. Why: `diskFull`, `writeFailed`, or `overflow` where the disk was too slow for too long.
+    """
+
+    schema: Literal[1]
+    stream: str
+    session: str
+    reason: Literal["diskFull", "writeFailed", "overflow"]
+    since: str
+    until: str
+    counts: dict[str, int]
+    from_: int | msgspec.UnsetType = msgspec.field(name="from", default=msgspec.UNSET)
+    to: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class RemovedRecord(_Wire, frozen=True, tag_field="type", tag="removed"):
+    """In a log's `removed.jsonl`: a segment that was deleted because of its age or the size of the log. What it held is
+    told as its footer told it.
+    """
+
+    schema: Literal[1]
+    stream: str
+    at: str
+    segment: str
+    reason: Literal["age", "size"]
+    footer: FooterRecord
+
+
 Record = FrameRecord | StatusRecord | HelloRecord | MissedRecord
+LogRecord = FrameRecord | StatusRecord | SegmentRecord | FooterRecord | GapRecord
 
 
 class ImageAnswer(_Wire, frozen=True):
@@ -219,11 +284,12 @@ class BatchAnswer(_Wire, frozen=True):
 
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Record).decode
+decode_logged = msgspec.json.Decoder(LogRecord).decode
 
 
 def schema() -> dict[str, Any]:
     """One JSON Schema (2020-12) for every record on the websocket and in the log."""
-    (root,), parts = msgspec.json.schema_components([Record], ref_template="#/$defs/{name}")
+    (root,), parts = msgspec.json.schema_components([Record | LogRecord | RemovedRecord], ref_template="#/$defs/{name}")
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "facestreamer records",

@@ -25,7 +25,9 @@
     ├── BusyError              so much is asked that this must come again later
     ├── PausedError            why a paused stream is offline
     ├── PictureError           a still picture cannot be read
-    └── OutputError            a log or a port cannot be used
+    ├── OutputError            a log or a port cannot be used
+    └── LogError               a log cannot be read
+        └── UnknownSchemaError   it was written by a newer version of this program
 
 Messages never contain a password: they are redacted when the error is made.
 """
@@ -180,3 +182,11 @@ class PictureError(StreamerError):
 
 class OutputError(StreamerError):
     code = "output"
+
+
+class LogError(StreamerError):
+    code = "log"
+
+
+class UnknownSchemaError(LogError):
+    code = "unknownSchema"

@@ -1,25 +1,48 @@
-"""The log loses nothing, whatever is done to the streams meanwhile."""
+"""The log loses nothing, whatever is done to the streams, the process or the disk meanwhile."""
 
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
+from streamer.config import LogSettings
+from streamer.contract import encode
+from streamer.face import Frame, FrameResult, no_pixels
 from streamer.flow import Message
+from streamer.log.layout import find
+from streamer.log.lines import raw_lines
 from streamer.outputs.journal import Journal
+from streamer.records import frame_record
 
 
 def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def message(n: int, stream: str = "a") -> Message:
-    return Message(stream, str(n).encode())
+def settings(path: Path, **values: Any) -> LogSettings:
+    return LogSettings(str(path), **{"min_free_mb": 0.0, **values})
+
+
+def message(seq: int, stream: str = "a", skipped: str | None = None) -> Message:
+    frame = Frame(seq, seq, seq / 25, 1_790_000_000 + seq / 25, 0.0, 640, 480, no_pixels, skipped=skipped)
+    result = FrameResult(frame, (), {}, 0, 0.0)
+    return Message(stream, encode(frame_record(result, stream, "s1")), result)
+
+
+def logged(path: Path, stream: str) -> list[dict[str, Any]]:
+    """All lines of a stream, parsed."""
+    return [msgspec.json.decode(line) for segment in find(path)[stream] for line in raw_lines(segment)]
+
+
+def frames(lines: list[dict[str, Any]]) -> list[int]:
+    return [line["seq"] for line in lines if line["type"] == "frame"]
 
 
 async def test_a_stream_that_is_stopped_while_the_disk_is_behind_loses_no_record(tmp_path: Path) -> None:
-    journal = Journal(tmp_path / "log.jsonl")
+    journal = Journal(settings(tmp_path / "log.jsonl"))
     count, putting = 0, journal.put(message(0)).__await__()
     with contextlib.suppress(asyncio.CancelledError):
         while True:  # by hand, so that nothing else runs and records pile up until publishing has to wait
@@ -32,20 +55,38 @@ async def test_a_stream_that_is_stopped_while_the_disk_is_behind_loses_no_record
                 putting.throw(asyncio.CancelledError)
     await journal.put(message(count + 1))
     await journal.close()
-    lines = (tmp_path / "log.jsonl").read_text().split()
-    assert lines == [str(n) for n in range(count + 2)]
+    assert frames(logged(tmp_path / "log.jsonl", "")) == list(range(count + 2))
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux to count open files")
 async def test_streams_that_come_and_go_leave_no_files_open(tmp_path: Path) -> None:
     before = open_files()
-    journal = Journal(tmp_path / "logs")
+    journal = Journal(settings(tmp_path / "logs"), "s1")
     for n in range(300):
         await journal.put(message(n, f"s{n % 200}"))
-    while len(list((tmp_path / "logs").iterdir())) < 200:  # noqa: ASYNC110 - the disk tells nobody
+    while journal.report.written < 300:  # noqa: ASYNC110 - the disk tells nobody
         await asyncio.sleep(0.01)
     assert open_files() - before < 150
     await journal.close()
-    lines = [(tmp_path / "logs" / f"s{n}.jsonl").read_text().split() for n in range(200)]
-    assert lines == [[str(n), str(n + 200)] if n < 100 else [str(n)] for n in range(200)]
+    for n in range(200):
+        assert frames(logged(tmp_path / "logs", f"s{n}")) == ([n, n + 200] if n < 100 else [n])
     assert open_files() == before
+
+
+async def test_segments_follow_each_other_and_are_compressed(tmp_path: Path) -> None:
+    root = tmp_path / "logs"
+    journal = Journal(settings(root, segment_mb=0.002), "s1")
+    for n in range(60):
+        await journal.put(message(n, skipped="superseded" if n % 3 else None))
+        while journal.report.written <= n:  # noqa: ASYNC110 - the disk tells nobody
+            await asyncio.sleep(0.005)
+    await journal.close()
+    found = find(root)["a"]
+    assert len(found) > 3
+    assert found[0].compressed
+    assert frames(logged(root, "a")) == list(range(60))
+    previous = ""
+    for segment in found:
+        first, *_, last = [msgspec.json.decode(line) for line in raw_lines(segment)]
+        assert (first["type"], first.get("previous", "")) == ("segment", previous)
+        previous = last["sha256"]

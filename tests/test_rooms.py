@@ -13,7 +13,7 @@ ROOMS = (
     ("errors", "face", "memory"),
     ("contract", "config"),
     ("records", "configfile"),
-    ("analysis",),
+    ("analysis", "log"),
     ("flow", "turns", "access"),
     ("media",),
     ("inference",),
