@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,21 +43,56 @@ def frames(lines: list[dict[str, Any]]) -> list[int]:
     return [line["seq"] for line in lines if line["type"] == "frame"]
 
 
-async def test_a_stream_that_is_stopped_while_the_disk_is_behind_loses_no_record(tmp_path: Path) -> None:
-    journal = Journal(settings(tmp_path / "log.jsonl"))
-    count, putting = 0, journal.put(message(0)).__await__()
-    with contextlib.suppress(asyncio.CancelledError):
-        while True:  # by hand, so that nothing else runs and records pile up until publishing has to wait
-            try:
-                next(putting)
-            except StopIteration:
-                count += 1
-                putting = journal.put(message(count)).__await__()
-            else:
-                putting.throw(asyncio.CancelledError)
-    await journal.put(message(count + 1))
-    await journal.close()
-    assert frames(logged(tmp_path / "log.jsonl", "")) == list(range(count + 2))
+@pytest.fixture
+def pipe(tmp_path: Path) -> Iterator[int]:
+    """A disk that does not keep up: what is written into `pipe.jsonl` goes on only when this is read."""
+    path = tmp_path / "pipe.jsonl"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    yield reader
+    os.close(reader)
+
+
+async def drained(pipe: int, closing: "asyncio.Task[None]") -> list[dict[str, Any]]:
+    """All lines that come out until the log is closed."""
+    data = b""
+    while not closing.done():
+        with contextlib.suppress(BlockingIOError):
+            data += os.read(pipe, 1 << 20)
+        await asyncio.sleep(0.001)
+    while more := os.read(pipe, 1 << 20):
+        data += more
+    return [msgspec.json.decode(line) for line in data.splitlines()]
+
+
+async def test_a_stream_that_is_stopped_while_the_disk_is_behind_loses_no_record(tmp_path: Path, pipe: int) -> None:
+    journal = Journal(settings(tmp_path / "pipe.jsonl"))
+    count = 0
+    while True:
+        putting = asyncio.create_task(journal.put(message(count)))
+        count += 1
+        await asyncio.sleep(0)
+        if not putting.done():  # publishing waits for the disk
+            putting.cancel()
+            break
+    await journal.put(message(count))
+    lines = await drained(pipe, asyncio.create_task(journal.close()))
+    assert frames(lines) == list(range(count + 1))
+
+
+async def test_what_a_hung_disk_cannot_take_is_a_gap(tmp_path: Path, pipe: int) -> None:
+    journal = Journal(settings(tmp_path / "pipe.jsonl"))
+    count = 0
+    while not journal.report.lost["overflow"]:
+        await journal.put(message(count))
+        count += 1
+    for _ in range(3):
+        await journal.put(message(count, skipped="superseded"))
+        count += 1
+    lines = await drained(pipe, asyncio.create_task(journal.close()))
+    (gap,) = (line for line in lines if line["type"] == "gap")
+    assert frames(lines) == list(range(gap["from"]))
+    assert (gap["to"], gap["counts"], gap["reason"]) == (count - 1, {"frame": 4}, "overflow")
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux to count open files")

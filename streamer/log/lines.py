@@ -30,12 +30,12 @@ _head = msgspec.json.Decoder(Head).decode
 def raw_lines(segment: Segment) -> Iterator[bytes]:
     """All lines with their ends; the last one may be torn, without an end. Raises LogError if it cannot be read."""
     try:
-        with segment.path.open("rb") as file:
+        with segment.path.open("rb", buffering=_BUFFER) as file:
             if segment.compressed:
-                opened = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
-                yield from io.BufferedReader(opened, _BUFFER)
+                unpacked = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+                yield from io.BufferedReader(unpacked, _BUFFER)
             else:
-                yield from io.BufferedReader(file, _BUFFER)
+                yield from file
     except zstandard.ZstdError as error:
         raise LogError(f"{segment.path}: the compressed data is damaged: {error}", "restore it from a copy") from None
     except OSError as error:

@@ -55,10 +55,11 @@ class PlainFile:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_file():  # else it may be a pipe
+            mend_end(path)
         self._file: io.FileIO = path.open("ab", buffering=0)
-        mend_end(path)
         self._size = path.stat().st_size
-        self._synced = True
+        self._on_disk = path.is_file()
 
     def append(self, stream: str, entries: list[Entry], at: float) -> None:
         data = b"".join(entry.data + b"\n" for entry in entries)
@@ -68,12 +69,10 @@ class PlainFile:
             self._file.truncate(self._size)
             raise
         self._size += len(data)
-        self._synced = False
 
     def sync(self) -> None:
-        if not self._synced:
+        if self._on_disk:
             os.fsync(self._file.fileno())
-            self._synced = True
 
     def rotate(self, at: float) -> bool:
         return False
@@ -96,7 +95,7 @@ class Folder:
         self._root, self._session = root, session
         self._segment_bytes = settings.segment_mb * _MB
         self._segment_seconds = settings.segment_seconds
-        self._lock = filelock.FileLock(root / LOCK)
+        self._lock = filelock.FileLock(root / LOCK, thread_local=False)  # taken in one thread, given back in another
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
