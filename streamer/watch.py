@@ -11,7 +11,7 @@ from rich.markup import escape
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus, InvalidURI
 
-from streamer.contract import FaceObject, FrameRecord, HelloRecord, MissedRecord, Record, decode
+from streamer.contract import FaceObject, FrameRecord, HelloRecord, MissedRecord, decode
 from streamer.errors import ConfigError, SubscriptionError, UnauthorizedError, UnreachableError
 from streamer.terminal import complain, out
 
@@ -24,7 +24,7 @@ async def watch(url: str, query: dict[str, str], token: str, *, pretty: bool) ->
     """Print every record that comes, as lines of JSON or for people, until cancelled. Raises StreamerError."""
     async for data in records(url, query, token):
         if pretty:
-            out.print(*_lines(decode(data)), sep="\n", soft_wrap=True)
+            out.print(shown(data), soft_wrap=True)
         else:
             sys.stdout.buffer.write(data + b"\n")
             sys.stdout.buffer.flush()
@@ -93,20 +93,21 @@ def _with(url: str, query: dict[str, str]) -> str:
     return parts._replace(query="&".join(filter(None, [parts.query, urlencode(query)]))).geturl()
 
 
-def _lines(record: Record) -> list[str]:
-    """For people."""
+def shown(data: bytes) -> str:
+    """An encoded record for people, in rich markup."""
+    record = decode(data)
     if isinstance(record, HelloRecord):
         states = ", ".join(f"{name} {state}" for name, state in record.states.items())
-        return [f"[dim]{escape(record.server)}, session {record.session}: {escape(states)}[/]"]
+        return f"[dim]{escape(record.server)}, session {record.session}: {escape(states)}[/]"
     if isinstance(record, MissedRecord):
-        return [f"[yellow]{escape(record.stream)}: missed {record.from_} to {record.to}[/]"]
+        return f"[yellow]{escape(record.stream)}: missed {record.from_} to {record.to}[/]"
     if isinstance(record, FrameRecord):
         when = f"{record.time.captured[11:23]}  {escape(record.stream)}  #{record.seq}"
         if record.status == "skipped":
-            return [f"[dim]{when}  skipped: {record.reason}[/]"]
-        return [f"{when}  {record.time.age_ms:.0f} ms  {'  '.join(map(_face, record.faces)) or '[dim]nobody[/]'}"]
+            return f"[dim]{when}  skipped: {record.reason}[/]"
+        return f"{when}  {record.time.age_ms:.0f} ms  {'  '.join(map(_face, record.faces)) or '[dim]nobody[/]'}"
     reason = f": {record.error.message} ({record.error.hint})" if record.error else ""
-    return [f"[bold]{record.at[11:23]}  {escape(record.stream)}  {record.state}[/]{escape(reason)}"]
+    return f"[bold]{record.at[11:23]}  {escape(record.stream)}  {record.state}[/]{escape(reason)}"
 
 
 def _face(face: FaceObject) -> str:

@@ -248,7 +248,7 @@ def complete(logs: Path, names: list[str]) -> bool:
     """Whether no frame and no change of state is missing or told twice."""
     fine = True
     for name in names:
-        log = records(logs / f"{name}.jsonl")
+        log = records(logs / name)
         seqs = [r["seq"] for r in frames(log)]
         told = [(r["state"], r.get("error", {}).get("code")) for r in log if r["type"] == "status"]
         twice = sum(before == after for before, after in pairwise(told))

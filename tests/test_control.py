@@ -111,9 +111,9 @@ async def test_streams_come_change_pause_and_go_over_http(face_clip: Path, tmp_p
             assert list((await ask(http, "GET", ""))["streams"]) == ["door"]
             await heard.frame("door")
             assert (await run.stop())[0] == 0
-    assert states(whole(tmp_path / "logs" / "door.jsonl")) == ["connecting", "live", "ended"]
+    assert states(whole(tmp_path / "logs" / "door")) == ["connecting", "live", "ended"]
     opened = ["connecting", "live"]
-    assert states(whole(tmp_path / "logs" / "desk.jsonl")) == [*opened * 2, "offline", *opened, "ended"]
+    assert states(whole(tmp_path / "logs" / "desk")) == [*opened * 2, "offline", *opened, "ended"]
     assert heard.records[0]["streams"] == ["door"]
 
 
@@ -171,9 +171,9 @@ async def test_an_edited_configuration_is_taken_over_on_a_hangup(face_clip: Path
             await heard.state("comes", "ended")
             await heard.frame("stays")
             assert (await run.stop(signal.SIGTERM))[0] == 0
-    assert states(whole(tmp_path / "logs" / "stays.jsonl")) == ["connecting", "live", "ended"]
-    assert states(whole(tmp_path / "logs" / "changes.jsonl")) == [*["connecting", "live"] * 2, "ended"]
-    assert states(whole(tmp_path / "logs" / "goes.jsonl")) == ["connecting", "live", "ended"]
+    assert states(whole(tmp_path / "logs" / "stays")) == ["connecting", "live", "ended"]
+    assert states(whole(tmp_path / "logs" / "changes")) == [*["connecting", "live"] * 2, "ended"]
+    assert states(whole(tmp_path / "logs" / "goes")) == ["connecting", "live", "ended"]
 
 
 async def test_hangups_in_quick_succession_leave_what_the_last_one_read(face_clip: Path, tmp_path: Path) -> None:

@@ -11,13 +11,10 @@ import msgspec
 import pytest
 
 from streamer.config import LogSettings
-from streamer.contract import encode
-from streamer.face import Frame, FrameResult, no_pixels
-from streamer.flow import Message
 from streamer.log.layout import find
 from streamer.log.lines import raw_lines
 from streamer.outputs.journal import Journal
-from streamer.records import frame_record
+from tests.writer import message
 
 
 def open_files() -> int:
@@ -26,12 +23,6 @@ def open_files() -> int:
 
 def settings(path: Path, **values: Any) -> LogSettings:
     return LogSettings(str(path), **{"min_free_mb": 0.0, **values})
-
-
-def message(seq: int, stream: str = "a", skipped: str | None = None) -> Message:
-    frame = Frame(seq, seq, seq / 25, 1_790_000_000 + seq / 25, 0.0, 640, 480, no_pixels, skipped=skipped)
-    result = FrameResult(frame, (), {}, 0, 0.0)
-    return Message(stream, encode(frame_record(result, stream, "s1")), result)
 
 
 def logged(path: Path, stream: str) -> list[dict[str, Any]]:

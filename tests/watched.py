@@ -34,7 +34,7 @@ class Program:
         self.config = config
 
     def logged(self, name: str = "cam") -> list[Record]:
-        return records(self.config.parent / "logs" / f"{name}.jsonl")
+        return records(self.config.parent / "logs" / name)
 
     def size(self) -> tuple[int, int]:
         """Its threads and open files."""

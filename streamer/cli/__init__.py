@@ -1,12 +1,13 @@
 """The command line. Heavy modules are imported where a command needs them, so that `--help` is quick."""
 
+import os
 import sys
 from typing import Annotated
 
 import typer
 
 from streamer import __version__
-from streamer.cli import inspecting, models, running
+from streamer.cli import inspecting, log, models, running
 from streamer.cli.options import FAILED, USAGE, Cache
 from streamer.config import ModelSettings, Settings
 from streamer.errors import ConfigError, StreamerError
@@ -33,6 +34,7 @@ for command in (
     inspecting.devices,
 ):
     app.command()(command)
+app.add_typer(log.app, name="log")
 app.add_typer(models.app, name="models")
 
 
@@ -43,6 +45,8 @@ def main() -> None:
     except StreamerError as error:
         complain(error)
         sys.exit(USAGE if isinstance(error, ConfigError) else FAILED)
+    except BrokenPipeError:  # whoever read the output has seen enough, such as `head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains at its end
 
 
 def _version(wanted: bool) -> None:

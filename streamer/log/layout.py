@@ -93,4 +93,6 @@ def find(where: Path, wanted: tuple[str, ...] = ()) -> dict[str, list[Segment]]:
 
 
 def _days(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        return []
     return sorted(path for path in folder.iterdir() if _DAY.fullmatch(path.name) and path.is_dir())

@@ -2,13 +2,14 @@
 
 import io
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import zstandard
 
-from streamer.contract import SCHEMA_VERSION
+from streamer.contract import SCHEMA_VERSION, RemovedRecord
 from streamer.errors import LogError, UnknownSchemaError
-from streamer.log.layout import Segment
+from streamer.log.layout import REMOVED, Segment
 
 _BUFFER = 1 << 20
 
@@ -27,14 +28,18 @@ class Head(msgspec.Struct):
 _head = msgspec.json.Decoder(Head).decode
 
 
-def raw_lines(segment: Segment) -> Iterator[bytes]:
-    """All lines with their ends; the last one may be torn, without an end. Raises LogError if it cannot be read."""
+def raw_lines(segment: Segment, offset: int = 0) -> Iterator[bytes]:
+    """All lines with their ends, from that byte on; the last one may be torn, without an end. Raises LogError if the
+    segment cannot be read.
+    """
     try:
         with segment.path.open("rb", buffering=_BUFFER) as file:
             if segment.compressed:
                 unpacked = zstandard.ZstdDecompressor().stream_reader(file, read_across_frames=True)
+                unpacked.seek(offset)
                 yield from io.BufferedReader(unpacked, _BUFFER)
             else:
+                file.seek(offset)
                 yield from file
     except zstandard.ZstdError as error:
         raise LogError(f"{segment.path}: the compressed data is damaged: {error}", "restore it from a copy") from None
@@ -68,3 +73,16 @@ def head(line: bytes, segment: Segment, number: int) -> Head:
     if found.schema < 1:
         raise UnknownSchemaError(f"{segment.path}:{number}: there was never a schema {found.schema}", "")
     return found
+
+
+def removed(folder: Path) -> list[RemovedRecord]:
+    """What was deleted of a stream, by its folder. Raises LogError."""
+    path = folder / REMOVED
+    if not path.is_file():
+        return []
+    try:
+        return [
+            msgspec.json.decode(line, type=RemovedRecord) for line in raw_lines(Segment(path)) if line[-1:] == b"\n"
+        ]
+    except msgspec.DecodeError as error:
+        raise LogError(f"{path}: is damaged: {error}", "restore it from a copy") from None

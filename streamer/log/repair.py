@@ -9,8 +9,9 @@ import msgspec
 
 from streamer.contract import FooterRecord, decode_logged, encode
 from streamer.errors import LogError
-from streamer.log.layout import COMPRESSED, UNFINISHED, Segment, segments
+from streamer.log.layout import COMPRESSED, UNFINISHED, Segment, segments, streams
 from streamer.log.lines import Head, head, raw_lines
+from streamer.log.lock import root_of, take
 from streamer.log.segment import Tally
 
 _BLOCK = 1 << 16
@@ -25,9 +26,11 @@ def footer_of(segment: Segment) -> FooterRecord | None:
         try:
             with segment.path.open("rb") as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - _LONGEST, 0))
-                last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+                last = b"".join(file.readlines()[-1:])
         except OSError as error:
             raise LogError(f"{segment.path}: cannot be read: {error.strerror}") from None
+    if not last.endswith(b"\n"):
+        return None
     try:
         record = decode_logged(last)
     except msgspec.DecodeError:
@@ -51,6 +54,19 @@ def tidy(folder: Path, at: float) -> list[Segment]:
     return kept
 
 
+def tidy_all(where: Path, at: float) -> None:
+    """The same for all streams of the log that a folder is, or belongs to. Raises OSError and LogError."""
+    root = root_of(where)
+    if root is None:
+        return
+    lock = take(root)
+    try:
+        for stream in streams(root):
+            tidy(root / stream, at)
+    finally:
+        lock.release()
+
+
 def repair(segment: Segment, at: float) -> bool:
     """Cut a half-written record off the end of a segment and write its footer. False if nothing was in it: then it is
     deleted. Lines in its middle that are no records stay, for `verify` to tell. Raises OSError and LogError.
@@ -64,6 +80,8 @@ def repair(segment: Segment, at: float) -> bool:
                 torn = len(line)
                 break
             found = Head("", 1)
+        if found.type == "footer":  # all but its end: it gets another
+            break
         line = line.rstrip(b"\n") + b"\n"  # complete, all but its end
         size += len(line)
         digest.update(line)

@@ -6,11 +6,11 @@ import os
 from pathlib import Path
 from typing import Protocol
 
-import filelock
-
 from streamer.config import LogSettings
 from streamer.errors import LogError, OutputError
-from streamer.log.layout import LOCK, Segment, new_path, parsed, streams
+from streamer.log.layout import Segment, new_path, parsed, segments, streams
+from streamer.log.lines import removed
+from streamer.log.lock import take
 from streamer.log.repair import footer_of, mend_end, tidy
 from streamer.log.segment import Entry, SegmentWriter, write_all
 
@@ -47,7 +47,7 @@ def open_store(path: Path, settings: LogSettings, session: str, at: float) -> St
     except OSError as error:
         raise OutputError(f"{path}: the log cannot be written: {error.strerror}", "choose another path") from None
     except LogError as error:
-        raise OutputError(f"the log cannot be continued: {error.message}", "choose another path") from None
+        raise OutputError(f"the log cannot be continued: {error.message}", error.hint) from None
 
 
 class PlainFile:
@@ -95,11 +95,7 @@ class Folder:
         self._root, self._session = root, session
         self._segment_bytes = settings.segment_mb * _MB
         self._segment_seconds = settings.segment_seconds
-        self._lock = filelock.FileLock(root / LOCK, thread_local=False)  # taken in one thread, given back in another
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise LogError(f"{root}: another run writes there", "") from None
+        self._lock = take(root)
         self._last: dict[str, Segment] = {}
         self._hashes: dict[str, str] = {}  # of the last segment of each stream
         self._open: dict[str, SegmentWriter] = {}
@@ -154,7 +150,7 @@ class Folder:
         last = self._last.get(stream)
         path = new_path(self._root, stream, self._session, at, last)
         if stream not in self._hashes:
-            self._hashes[stream] = _hash(last)
+            self._hashes[stream] = _hash(path.parent.parent)
         self._open_paths.add(path)
         try:
             writer = SegmentWriter(path, stream, self._session, at, self._hashes[stream])
@@ -180,9 +176,14 @@ class Folder:
             writer.park()
 
 
-def _hash(last: Segment | None) -> str:
-    """That the next segment must name; nothing can be said of one that cannot be read."""
-    with contextlib.suppress(LogError):
-        footer = footer_of(last) if last else None
-        return footer.sha256 if footer else ""
+def _hash(folder: Path) -> str:
+    """Of the newest segment of a stream, that the next one must name; nothing can be said of one that is damaged."""
+    for _ in range(2):  # it may be compressed, and so have another name, just when it is looked at
+        found = segments(folder)
+        if not found:
+            gone = removed(folder)
+            return gone[-1].footer.sha256 if gone else ""
+        with contextlib.suppress(LogError):
+            footer = footer_of(found[-1])
+            return footer.sha256 if footer else ""
     return ""

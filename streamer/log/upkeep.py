@@ -17,7 +17,7 @@ from streamer.config import LogSettings
 from streamer.contract import SCHEMA_VERSION, FooterRecord, RemovedRecord, encode
 from streamer.errors import LogError
 from streamer.log.layout import COMPRESSED, REMOVED, UNFINISHED, Segment, segments, streams
-from streamer.log.repair import footer_of
+from streamer.log.repair import footer_of, mend_end
 from streamer.records import rfc3339
 
 _log = logging.getLogger(__name__)
@@ -91,7 +91,10 @@ def remove(segment: Segment, reason: Literal["age", "size"], at: float) -> None:
     folder = segment.path.parent.parent
     name = segment.path.relative_to(folder).as_posix()
     record = RemovedRecord(SCHEMA_VERSION, segment.stream, rfc3339(at), name, reason, footer)
-    with (folder / REMOVED).open("ab") as file:
+    noted = folder / REMOVED
+    if noted.is_file():
+        mend_end(noted)
+    with noted.open("ab") as file:
         file.write(encode(record) + b"\n")
         file.flush()
         os.fsync(file.fileno())

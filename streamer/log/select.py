@@ -1,0 +1,167 @@
+"""Which records of a log are wanted: by time, type and the values in them."""
+
+import heapq
+import operator
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from streamer.errors import ConfigError
+from streamer.log.layout import Segment, find
+from streamer.log.lines import Head, records
+
+Where = Callable[[Any], bool]
+_CONDITION = re.compile(r"([\w.]+)\s*(?:(==|!=|>=|<=|=|>|<)\s*(.*))?", re.DOTALL)
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "<": operator.lt,
+    "<=": operator.le,
+}
+
+
+class _Time(msgspec.Struct):
+    captured: str = ""
+
+
+class Logged(msgspec.Struct, frozen=True, eq=False):
+    """A record's line, without its end, its head, and its time in seconds since 1970."""
+
+    line: bytes
+    head: Head
+    at: float
+
+
+class _Times(msgspec.Struct):
+    """Where each type of record has its time."""
+
+    time: _Time | None = None
+    at: str = ""
+    since: str = ""
+    last: _Time | None = None
+
+
+_times = msgspec.json.Decoder(_Times).decode
+
+
+class Selection(msgspec.Struct, frozen=True):
+    """`since` and `until` are seconds since 1970, None: without bound. Of `streams` and `types` none: all of them, but
+    not what is only the frame of the log, `segment` and `footer`.
+    """
+
+    since: float | None = None
+    until: float | None = None
+    streams: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    where: tuple[Where, ...] = ()
+
+    def wants(self, record: Logged) -> bool:
+        if self.streams and record.head.stream not in self.streams:
+            return False
+        if record.head.type not in self.types if self.types else record.head.type in ("segment", "footer"):
+            return False
+        if (self.since is not None and record.at < self.since) or (self.until is not None and record.at > self.until):
+            return False
+        if self.where:
+            values = msgspec.json.decode(record.line)
+            return all(holds(values) for holds in self.where)
+        return True
+
+
+def select(where: Path, selection: Selection) -> Iterator[Logged]:
+    """The wanted records of all streams, merged in the order of time. Raises LogError."""
+    every = (_of_one(segments, selection) for segments in find(where, selection.streams).values())
+    return heapq.merge(*every, key=lambda record: record.at)
+
+
+def _of_one(segments: list[Segment], selection: Selection) -> Iterator[Logged]:
+    for segment in _between(segments, selection):
+        at = 0.0
+        for line, head in records(segment):
+            at = time_of(line) or at
+            record = Logged(line, head, at)
+            if selection.wants(record):
+                yield record
+
+
+def _between(segments: list[Segment], selection: Selection) -> Iterator[Segment]:
+    """Those that may hold something between the times, as far as their first frames tell: within a session no frame is
+    older than the one before.
+    """
+    if selection.since is None and selection.until is None:
+        yield from segments
+        return
+    firsts = [_first_frame(segment) for segment in segments]
+    for n, segment in enumerate(segments):
+        first, following = firsts[n], firsts[n + 1] if n + 1 < len(segments) else None
+        same_session = following is not None and segments[n + 1].session == segment.session
+        if same_session and following is not None and selection.since is not None and following < selection.since:
+            continue
+        if first is not None and selection.until is not None and first > selection.until:
+            continue
+        yield segment
+
+
+def _first_frame(segment: Segment) -> float | None:
+    for line, head in records(segment):
+        if head.type == "frame":
+            return time_of(line)
+    return None
+
+
+def time_of(line: bytes) -> float | None:
+    """Of a record: when its frame was captured, or else when it was made, in seconds since 1970."""
+    try:
+        found = _times(line)
+    except msgspec.DecodeError:
+        return None
+    text = found.at or found.since or (found.time and found.time.captured) or (found.last and found.last.captured)
+    return datetime.fromisoformat(text).timestamp() if text else None
+
+
+def condition(text: str) -> Where:
+    """`faces.age >= 30`, `status=skipped`, `faces.emotions.happy>0.5`, `reason`: of a list, any of its items; without a
+    comparison, whether there is such a value. Raises ConfigError.
+    """
+    match = _CONDITION.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError(f"{text!r}: is no condition", "such as 'faces.age>=30' or 'status=skipped'")
+    keys, compare = match[1].split("."), _COMPARE.get(match[2] or "")
+    if compare is None:
+        return lambda record: any(value not in (None, "", [], {}) for value in _values(record, keys))
+    wanted = _literal(match[3])
+    return lambda record: any(_holds(compare, value, wanted) for value in _values(record, keys))
+
+
+def _literal(text: str) -> Any:
+    """Numbers, true, false and quoted strings as in JSON; anything else is a string."""
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return text
+
+
+def _values(value: Any, keys: list[str]) -> Iterator[Any]:
+    if isinstance(value, list):
+        for item in value:
+            yield from _values(item, keys)
+        if not keys and not value:
+            yield value
+    elif not keys:
+        yield value
+    elif isinstance(value, dict) and keys[0] in value:
+        yield from _values(value[keys[0]], keys[1:])
+
+
+def _holds(compare: Callable[[Any, Any], bool], value: Any, wanted: Any) -> bool:
+    try:
+        return compare(value, wanted)
+    except TypeError:  # a number and a text have no order
+        return False
