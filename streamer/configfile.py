@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
-from streamer.config import LogSettings, Pipeline, ServerSettings, Settings, StreamSettings, TokenSettings
+from streamer.config import Pipeline, ServerSettings, Settings, StreamSettings, TokenSettings
 from streamer.errors import ConfigError
 
 T = TypeVar("T")
@@ -42,7 +42,9 @@ def read_settings(path: Path, environ: Mapping[str, str]) -> Settings:
         )
         for name, stream in settings.streams.items()
     }
-    log = LogSettings(_beside(base, settings.log.path) if settings.log.path else "")
+    log = settings.log
+    if log.path:
+        log = msgspec.structs.replace(log, path=_beside(base, log.path))
     server = _with_secrets(settings.server, base, str(path), environ)
     return msgspec.structs.replace(settings, streams=streams, server=server, log=log)
 

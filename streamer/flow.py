@@ -186,9 +186,15 @@ class Message(msgspec.Struct, frozen=True, eq=False):
 
 
 class Output(Protocol):
-    """Somewhere that records go. `put` may wait only for as long as nothing may be lost there."""
+    """Somewhere that records go, with the `name` of its metrics."""
 
-    async def put(self, message: Message) -> None: ...
+    name: str
+
+    async def put(self, message: Message) -> None:
+        """May wait only for as long as nothing may be lost there."""
+
+    def figures(self) -> dict[str, float]:
+        """How it goes, for `/metrics`: names that end in `_total` are of what is counted."""
 
 
 class Consumer(Protocol):
@@ -240,7 +246,7 @@ class Hub:
         that of the frame before it.
         """
         self.session = session
-        self._keepers = keepers
+        self.keepers = keepers
         self._consumers: set[Consumer] = set()
         self.states: dict[str, Message] = {}
         self.frames: dict[str, Message] = {}
@@ -256,7 +262,7 @@ class Hub:
         past.append((seq, message.data))
         for consumer in self._consumers:
             consumer.offer(message)
-        for keeper in self._keepers:
+        for keeper in self.keepers:
             await keeper.put(message)
 
     def forget(self, stream: str) -> None:

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.config import WHOLE_PICTURE, Name, Pipeline, Settings, StreamSettings, TokenSettings, address, stream_name
+from streamer.config import (
+    WHOLE_PICTURE,
+    LogSettings,
+    Name,
+    Pipeline,
+    Settings,
+    StreamSettings,
+    TokenSettings,
+    address,
+    stream_name,
+)
 from streamer.configfile import convert, data_folder, parse, read_pipeline, read_settings, with_password
 from streamer.errors import ConfigError, StreamerError, redact, redact_address
 
@@ -230,3 +240,12 @@ def test_a_streams_name_is_a_files_name_too(name: str) -> None:
         convert(name, Name, "here")
     longest = "\U00010400" * 60
     assert len(f"{convert(longest, Name, 'here')}.jsonl".encode()) <= 255
+
+
+def test_every_key_of_the_log_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(
+        "[log]\npath = 'logs'\nsegment_mb = 1\nkeep_days = 7\nfsync = 'always'\n[streams.a]\nurl = 'demo'\n"
+    )
+    log = read_settings(path, {}).log
+    assert log == LogSettings(str(tmp_path / "logs"), segment_mb=1, keep_days=7, fsync="always")

@@ -68,6 +68,8 @@ class Cameras:
 class Kept:
     """All records, and a way to wait for them."""
 
+    name = "kept"
+
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
         self.full = False
@@ -78,6 +80,9 @@ class Kept:
             raise OutputError("the disk is full")
         self.records.append(json.loads(message.data))
         self._more.set()
+
+    def figures(self) -> dict[str, float]:
+        return {}
 
     async def until(self, enough: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):

@@ -228,11 +228,16 @@ async def test_a_frame_that_was_not_analysed_never_hides_one_that_was() -> None:
 
 
 class Keeper:
+    name = "keeper"
+
     def __init__(self) -> None:
         self.kept: list[bytes] = []
 
     async def put(self, message: Message) -> None:
         self.kept.append(message.data)
+
+    def figures(self) -> dict[str, float]:
+        return {}
 
 
 async def test_keepers_get_everything_and_newcomers_the_newest() -> None:

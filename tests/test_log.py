@@ -3,15 +3,18 @@
 import asyncio
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from websockets.asyncio.client import connect
 
 from streamer.config import LogSettings
 from streamer.errors import UnknownSchemaError
@@ -21,7 +24,9 @@ from streamer.log.repair import tidy_all
 from streamer.log.upkeep import aged, compress, expired, remove
 from streamer.log.verify import Finding, verify
 from streamer.outputs.journal import Journal
+from tests.conftest import unavailable
 from tests.test_rooms import ROOT
+from tests.test_run import running, take
 from tests.writer import STREAMS, ended, message
 
 KILLS = 50
@@ -117,7 +122,9 @@ def test_a_segment_torn_at_any_byte_keeps_every_record_before(log: Path, share: 
         tidy_all(root, time.time())
         assert not wrong(root)
         kept = list(raw_lines(found[-1])) if found[-1].path.exists() else []
-        complete = [line for line in data.splitlines(keepends=True) if data.index(line) + len(line) - 1 <= len(cut)]
+        complete = [
+            line for line in data.splitlines(keepends=True)[:-1] if data.index(line) + len(line) - 1 <= len(cut)
+        ]
         assert kept[: len(complete)] == complete
         assert len(kept) <= len(complete) + 1
 
@@ -191,3 +198,66 @@ def test_types_that_a_later_program_adds_are_passed_on(tmp_path: Path) -> None:
     path.write_bytes(b'{"type":"sound","schema":1,"stream":"a","loud":true}\n')
     assert [head.type for _, head in records(Segment(path))] == ["sound"]
     assert verify(path)[0].whole is True
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 50 MB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=50m", "tmpfs", place], capture_output=True).returncode:
+        unavailable("needs the right to mount a file system")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mounts a tmpfs")
+async def test_a_disk_that_fills_up_stops_recording_but_nothing_else(
+    small_disk: Path, face_clip: Path, tmp_path: Path
+) -> None:
+    config = tmp_path / "run.toml"
+    config.write_text(
+        f"[log]\npath = '{small_disk}/logs'\nmin_free_mb = 5\n"
+        f"[streams.cam]\nurl = '{face_clip}'\nrealtime = true\nloop = true\n"
+    )
+    ballast = small_disk / "ballast"
+    async with running("run", config) as run:
+        async with connect(run.websocket) as client, asyncio.timeout(60):
+            await take(client, 20)
+            with ballast.open("wb") as file:
+                file.write(bytes(48_000_000))
+            await run.until("recording is paused")
+            before = (await take(client, 1))[0]
+            after = (await take(client, 25))[-1]  # the analysis goes on
+            assert after["seq"] > before["seq"]
+            ballast.unlink()
+            await run.until("recording goes on")
+            await take(client, 25)
+        code, _ = await run.stop()
+    assert code == 0
+    (verdict,) = verify(small_disk / "logs")
+    (gap,) = [finding for finding in verdict.findings if not finding.harmless]
+    kept = numbers(small_disk / "logs", "cam", gap.session)
+    assert gap.kind == "gap"
+    assert gap.from_ is not None
+    assert gap.to is not None
+    assert gap.from_ <= before["seq"] < after["seq"] <= gap.to
+    assert sorted([*kept, *range(gap.from_, gap.to + 1)]) == list(range(max(kept) + 1))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs kill -9")
+async def test_the_program_goes_on_with_the_log_of_one_that_was_killed(face_clip: Path, tmp_path: Path) -> None:
+    log, sessions = tmp_path / "logs", list[str]()
+    config = tmp_path / "run.toml"
+    config.write_text(f"[log]\npath = 'logs'\n[streams.cam]\nurl = '{face_clip}'\nrealtime = true\nloop = true\n")
+    for end in (signal.SIGKILL, signal.SIGKILL, signal.SIGINT):
+        async with running("run", config) as run, connect(run.websocket) as client, asyncio.timeout(60):
+            records = await take(client, 30)
+            sessions.append(records[-1]["session"])
+            await run.stop(end)
+        kept = numbers(log, "cam", sessions[-1])
+        assert kept == list(range(len(kept)))
+        assert len(kept) >= records[-1]["seq"] - 10
+    (verdict,) = verify(log)
+    assert (verdict.whole, verdict.sessions) == (True, 3)
+    assert [f.session for f in verdict.findings if f.kind == "killed"] == sessions[:2]

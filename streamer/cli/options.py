@@ -29,7 +29,8 @@ Source = Annotated[
 ]
 PipelineName = Annotated[str | None, typer.Option(help="Name or .toml file of the analysis: realtime, accurate.")]
 Log = Annotated[
-    str | None, typer.Option("--log", help="Write every record to a .jsonl file, or to a folder with a file a stream.")
+    str | None,
+    typer.Option("--log", help="Write every record into a folder (segments for each stream), or a .jsonl file."),
 ]
 Host = Annotated[str | None, typer.Option(help="Address to serve on. [default: 127.0.0.1]")]
 HttpPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Dashboard and Face API. [default: 8080]")]

@@ -12,7 +12,9 @@ from streamer.inference.cards import Card
 from streamer.inference.store import Store, size_of
 
 _ROOM = 1 << 30  # bytes free that a cache should leave the rest of the system
-_DAILY = 2 << 30  # bytes of log that a stream writes in a day at 25 frames a second with a face in each
+# Bytes of log that a stream writes in a day at 25 frames a second with a face in each, and what is left of them.
+_DAILY = 2 << 30
+_PACKED = 10
 _DAYS = 7
 
 
@@ -70,10 +72,14 @@ def log(settings: LogSettings, streams: int) -> Finding:
     if trouble:
         return problem("log", f"{path}: {trouble}", "choose another place: [log] path or --log")
     free = shutil.disk_usage(existing(path)).free
-    days = free / _DAILY / max(1, streams)
-    seen = f"{path}: {_size(free)} free, enough for some {days:.0f} days at 2 GB a stream and day"
-    if days < _DAYS:
-        return note("log", seen, "make room, write elsewhere with [log] path, or have old files removed by a timer")
+    if free < settings.min_free_mb * 1e6:
+        less = f"{path}: {_size(free)} free, less than [log] min_free_mb = {settings.min_free_mb:g}"
+        return problem("log", f"{less}: nothing will be recorded", "make room, or write elsewhere with [log] path")
+    daily = _DAILY / (_PACKED if settings.compress and path.suffix != ".jsonl" else 1)
+    days = (free - settings.min_free_mb * 1e6) / daily / max(1, streams)
+    seen = f"{path}: {_size(free)} free, enough for some {days:.0f} days at {_size(round(daily))} a stream and day"
+    if days < _DAYS and not (settings.keep_days or settings.keep_gb):
+        return note("log", seen, "make room, or have old segments deleted: [log] keep_gb or keep_days")
     return fine("log", seen)
 
 

@@ -21,7 +21,7 @@ from streamer.log.repair import footer_of, mend_end
 from streamer.records import rfc3339
 
 _log = logging.getLogger(__name__)
-_LEVEL = 6
+LEVEL = 6
 _NICE = 10
 _EVERY = 600.0  # seconds between two looks at the age of segments
 _LONGEST_CLOSE = 5.0  # seconds
@@ -35,7 +35,7 @@ def compress(path: Path) -> None:
     try:
         with path.open("rb") as source, part.open("wb") as target:
             status = path.stat()
-            zstandard.ZstdCompressor(_LEVEL, write_checksum=True).copy_stream(source, target, size=status.st_size)
+            zstandard.ZstdCompressor(LEVEL, write_checksum=True).copy_stream(source, target, size=status.st_size)
             target.flush()
             os.fsync(target.fileno())
         os.utime(part, ns=(status.st_atime_ns, status.st_mtime_ns))

@@ -194,6 +194,7 @@ class _Stream:
         gap = self._decoded(line, GapRecord)
         if gap is None:
             return
+        seen.ended = "status" in gap.counts
         what = ", ".join(f"{count} {kind}" for kind, count in gap.counts.items())
         message = f"{what} could not be written from {gap.since} to {gap.until}: {gap.reason}"
         if gap.from_ is msgspec.UNSET or gap.to is msgspec.UNSET:

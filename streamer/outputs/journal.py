@@ -11,6 +11,7 @@ import shutil
 import threading
 import time
 from collections import Counter, deque
+from typing import get_args
 
 from streamer.config import LogSettings
 from streamer.errors import OutputError
@@ -53,6 +54,8 @@ class Journal:
     as soon as possible; the analysis goes on.
     """
 
+    name = "log"
+
     def __init__(self, settings: LogSettings, session: str = "") -> None:
         """Raises OutputError if nothing can be written there."""
         path = settings.file()
@@ -90,6 +93,17 @@ class Journal:
             except TimeoutError:
                 self._stuck = True
                 _log.error("%s: the disk does not keep up: records are passed over until it does", self._path)
+
+    def figures(self) -> dict[str, float]:
+        report = self.report
+        return {
+            "records_written_total": report.written,
+            "bytes_written_total": report.written_bytes,
+            "records_waiting": report.waiting,
+            "bytes_waiting": report.waiting_bytes,
+            "paused": float(report.paused is not None),
+            **{f"records_lost_{reason.lower()}_total": report.lost[reason] for reason in get_args(Reason)},
+        }
 
     @property
     def _full(self) -> bool:
@@ -218,17 +232,20 @@ class Journal:
             self._tend()
 
     def _resume(self) -> bool:
-        """Record the gaps and go on, if that is possible now."""
+        """Go on, if the gaps can be recorded now."""
         missing = sum(gap.records for gap in self._unwritten.values())
-        for stream, gap in list(self._unwritten.items()):
-            try:
-                self._store.append(stream, [gap.entry(self._session)], time.time())
-            except OSError:
-                return False
-            del self._unwritten[stream]
+        try:
+            self._record_gaps()
+        except OSError:
+            return False
         self.report.paused = None
         _log.warning("%s: recording goes on; %d records are missing", self._path, missing)
         return True
+
+    def _record_gaps(self) -> None:
+        for stream, gap in list(self._unwritten.items()):
+            self._store.append(stream, [gap.entry(self._session)], time.time())
+            del self._unwritten[stream]
 
     def _maintain(self) -> None:
         now = time.monotonic()
@@ -253,9 +270,8 @@ class Journal:
 
     def _finish(self) -> None:
         self._failure = self._why if self._unwritten else ""
-        if self._unwritten:  # what the floor keeps free is for this
-            self._resume()
         try:
+            self._record_gaps()  # what the floor keeps free is for this
             self._store.sync()
             self._store.seal(time.time())
         except OSError as error:

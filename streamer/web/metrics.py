@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from streamer import __version__
 from streamer.contract import State
 from streamer.fleet import Fleet, StreamReport
-from streamer.flow import Message
+from streamer.flow import Hub, Message
 from streamer.inference.runtime import Engine
 from streamer.outputs.fanout import Fanout
 from streamer.web.admission import Admission
@@ -45,7 +45,8 @@ class Readiness(msgspec.Struct, frozen=True):
 class Metrics(Collector):
     """Sees every record, and reads the rest where it is counted when somebody asks."""
 
-    def __init__(self, fleet: Fleet, engine: Engine, fanout: Fanout, admission: Admission) -> None:
+    def __init__(self, hub: Hub, fleet: Fleet, engine: Engine, fanout: Fanout, admission: Admission) -> None:
+        self._hub = hub
         self._fleet = fleet
         self._engine = engine
         self._fanout = fanout
@@ -104,6 +105,7 @@ class Metrics(Collector):
         yield from _of_streams(reports)
         yield from self._of_clients()
         yield from self._of_models()
+        yield from _of_outputs(self._hub)
         yield InfoMetricFamily("facestreamer_build", "The program.", {"version": __version__})
         yield GaugeMetricFamily("facestreamer_uptime_seconds", "Since the start.", time.monotonic() - self._began)
 
@@ -164,6 +166,14 @@ def _states(reports: list[StreamReport]) -> Metric:
         for state in get_args(State):
             states.add_metric([report.name, state], float(report.state == state))
     return states
+
+
+def _of_outputs(hub: Hub) -> Iterator[Metric]:
+    for output in hub.keepers:
+        for name, value in output.figures().items():
+            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            words = name.removesuffix("_total").replace("_", " ")
+            yield family(f"facestreamer_{output.name}_{name}", f"Of the {output.name}: {words}.", value)
 
 
 def _of_streams(reports: list[StreamReport]) -> Iterator[Metric]:

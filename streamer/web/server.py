@@ -57,7 +57,7 @@ class FaceServer:
         self._workshop = workshop
         self._info = info
         self._analyze = Analyze(settings, workshop, self._access)
-        self._metrics = Metrics(fleet, workshop.engine, fanout, self._analyze.admission)
+        self._metrics = Metrics(hub, fleet, workshop.engine, fanout, self._analyze.admission)
 
     @property
     def routes(self) -> tuple[Route, ...]:
