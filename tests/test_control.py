@@ -137,7 +137,7 @@ async def test_a_camera_with_a_password_is_added_and_it_is_told_to_nobody(face_c
             await run.stop()
             assert run.process.stdout is not None
             said.append((await run.process.stdout.read()).decode())
-    said += [path.read_text() for path in log.iterdir()]
+    said += [path.read_text() for path in log.rglob("*.jsonl")]
     assert "s3/s" not in json.dumps([said, heard.records])
     assert "s3%2F" not in json.dumps([said, heard.records])
 

@@ -159,7 +159,7 @@ async def test_a_camera_reaches_websocket_and_log_as_the_same_records(face_clip:
     assert messages[0]["streams"] == ["127.0.0.1"]
     received = frames(messages)
     assert len(received) > 30
-    (file,) = log.iterdir()
+    (file,) = (path for path in log.iterdir() if path.is_dir())
     by_seq = {r["seq"]: r for r in frames(records(file))}
     assert list(by_seq) == list(range(len(by_seq)))  # every frame that was delivered, in order
     assert [by_seq[r["seq"]] for r in received] == received
@@ -256,7 +256,7 @@ async def test_no_password_ever_shows(face_clip: Path, tmp_path: Path) -> None:
             await run.stop()
             assert run.process.stdout is not None
             said.append((await run.process.stdout.read()).decode())
-    said += [path.read_text() for path in log.iterdir()]
+    said += [path.read_text() for path in log.rglob("*.jsonl")]
     assert all("s3same" not in text for text in said)
 
 
@@ -265,8 +265,7 @@ def test_a_run_goes_on_into_the_same_log(streamer: Streamer, face_clip: Path, tm
     log.write_bytes(b'{"type":"frame","torn')  # as a crash leaves it
     for _ in range(2):
         assert streamer("run", "--source", face_clip, "--log", log, "--no-server").returncode == 0
-    torn, *whole = log.read_text().splitlines()
-    assert torn.endswith("torn")
+    whole = log.read_text().splitlines()
     sessions = [json.loads(line)["session"] for line in whole]
     assert len(set(sessions)) == 2
     assert len(whole) == 2 * (CLIP_FRAMES + 3)

@@ -66,7 +66,8 @@ class PlainFile:
         try:
             write_all(self._file, data)
         except OSError:
-            self._file.truncate(self._size)
+            if self._on_disk:
+                self._file.truncate(self._size)
             raise
         self._size += len(data)
 
