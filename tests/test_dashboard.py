@@ -102,7 +102,7 @@ async def test_the_drawn_box_lies_on_the_face(page: Page, face_clip: Path, tmp_p
         left, top, right = await page.evaluate(OVERLAY)
         await page.goto("about:blank")
         await run.stop()
-    (file,) = log.iterdir()
+    (file,) = log.rglob("*.jsonl")
     boxes = [face["boundingBox"] for record in frames(records(file)) for face in record["faces"]]
     # Which of the frames was shown is not known here, but the face moves little within the clip's three seconds.
     assert min(abs(left - box["x"]) + abs(top - box["y"]) + abs(right - box["x"] - box["w"]) for box in boxes) < 16
