@@ -164,6 +164,42 @@ class StatusRecord(_Wire, frozen=True, tag_field="type", tag="status"):
     error: ErrorObject | msgspec.UnsetType = msgspec.UNSET
 
 
+class Moment(_Wire, frozen=True):
+    """A frame, by its number and when it was captured (RFC 3339 UTC)."""
+
+    seq: int
+    captured: str
+
+
+class BestSighting(_Wire, frozen=True):
+    """The face in that frame in which its quality was best."""
+
+    seq: int
+    captured: str
+    face: FaceObject
+
+
+class TrackRecord(_Wire, frozen=True, tag_field="type", tag="track"):
+    """A track has ended: everything that is worth knowing of it, so that no frames need be added up.
+
+    `seconds` from `first` to `last` sighting, seen in so many `frames`; age and gender as they were at last, `emotions`
+    as shares of the time.
+    """
+
+    schema: Literal[1]
+    stream: str
+    session: str
+    track_id: int
+    first: Moment
+    last: Moment
+    seconds: float
+    frames: int
+    best: BestSighting
+    age: int
+    gender: Gender
+    emotions: Emotions
+
+
 class HelloRecord(_Wire, frozen=True, tag_field="type", tag="hello"):
     """The first message on a websocket."""
 
@@ -248,8 +284,8 @@ class RemovedRecord(_Wire, frozen=True, tag_field="type", tag="removed"):
     footer: FooterRecord
 
 
-Record = FrameRecord | StatusRecord | HelloRecord | MissedRecord
-LogRecord = FrameRecord | StatusRecord | SegmentRecord | FooterRecord | GapRecord
+Record = FrameRecord | StatusRecord | TrackRecord | HelloRecord | MissedRecord
+LogRecord = FrameRecord | StatusRecord | TrackRecord | SegmentRecord | FooterRecord | GapRecord
 
 
 class ImageAnswer(_Wire, frozen=True):

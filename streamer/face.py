@@ -106,7 +106,8 @@ class FrameResult(msgspec.Struct, frozen=True, eq=False):
     """What came of one frame: its faces, largest first, and milliseconds by stage.
 
     `dropped` counts the frames that were skipped since the last processed one; `published` is the reading, on the
-    axis of `Frame.arrived`, when the result was complete.
+    axis of `Frame.arrived`, when the result was complete. `alive` are the tracks that go on, even if they are not seen
+    just now; None: nothing new is known of them.
     """
 
     frame: Frame
@@ -114,6 +115,7 @@ class FrameResult(msgspec.Struct, frozen=True, eq=False):
     timings: dict[str, float]
     dropped: int
     published: float
+    alive: frozenset[int] | None = None
 
     @property
     def took(self) -> float:

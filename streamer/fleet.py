@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 from functools import partial
 
+from streamer.analysis.visits import Visits
 from streamer.config import StreamSettings
 from streamer.contract import State, encode
 from streamer.errors import NotRunningError, OutputError, PausedError, StreamerError, UnknownStreamError
 from streamer.face import Clock, FrameResult
-from streamer.flow import Hub, Message
+from streamer.flow import Hub, Message, frame_message
 from streamer.media.source import StateChange, Tally
-from streamer.records import frame_record, status_record
+from streamer.records import frame_record, status_record, track_record
 
 _log = logging.getLogger(__name__)
 _WINDOW = 2.0  # seconds over which frames a second are measured
@@ -60,6 +61,7 @@ class StreamReport:
         self.delivered = Rate()
         self.analysed = Rate()
         self.source = Tally()
+        self.visits = Visits()
         self.next_seq = 0
         self.next_track = 1
 
@@ -75,6 +77,7 @@ class StreamReport:
     def count(self, result: FrameResult) -> None:
         frame = result.frame
         self.next_seq = frame.seq + 1
+        self.visits.update(result)
         self.delivered.count(frame.arrived)
         self.clock, self.size = frame.clock, (frame.width, frame.height)
         if frame.skipped:
@@ -183,6 +186,8 @@ class Fleet:
             report.settings = settings
         elif report is None or report.settings != settings:
             await self._stop(name)
+            if report is not None:
+                await self._end_tracks(report)
             self._start(name, settings)
 
     async def _remove(self, name: str) -> None:
@@ -198,6 +203,7 @@ class Fleet:
             return
         await self._stop(name)
         if report.state != "ended":
+            await self._end_tracks(report)
             why = PausedError("the stream is paused", "resume it, and the camera is opened again")
             await self._publish(report, StateChange("offline", time.time(), why))
 
@@ -268,16 +274,28 @@ class Fleet:
             failure = StreamerError(f"the analysis failed: {type(error).__name__}: {error}", "please report this")
             await self._publish(report, StateChange("ended", time.time(), failure))
 
+    async def _end_tracks(self, report: StreamReport) -> None:
+        report.visits.finish()
+        await self._tell_tracks(report)
+
+    async def _tell_tracks(self, report: StreamReport) -> None:
+        while report.visits.ended:
+            record = track_record(report.visits.ended.pop(0), report.name, self._hub.session)
+            await self._hub.publish(Message(report.name, encode(record), "track"))
+
     async def _say_ended(self, report: StreamReport) -> None:
         if report.state != "ended":
             await self._publish(report, StateChange("ended", time.time()))
 
     async def _publish(self, report: StreamReport, item: FrameResult | StateChange) -> None:
         if isinstance(item, FrameResult):
-            report.count(item)
+            report.count(item)  # counted before anything is waited for: whoever stops this loses nothing
             record = frame_record(item, report.name, self._hub.session, raw=self._raw)
-            await self._hub.publish(Message(report.name, encode(record), item))
+            await self._hub.publish(frame_message(report.name, encode(record), item))
+            await self._tell_tracks(report)
             return
+        if item.state == "ended":
+            await self._end_tracks(report)
         report.state, report.error = item.state, item.error
         news = item.state, item.error.code if item.error else ""
         if news != report.said:

@@ -6,7 +6,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
@@ -173,16 +173,28 @@ async def _close(source: AsyncIterable[Any]) -> None:
 
 
 class Message(msgspec.Struct, frozen=True, eq=False):
-    """A record on its way out: its JSON, encoded once for everybody, and for frames the result it was made from."""
+    """A record on its way out: its JSON, encoded once for everybody, and what consumers must know of it.
+
+    Of a frame: its number, whether it was `passed_over`, not analysed, how many `faces` are in it, and the result that
+    it was made from, unless it comes out of a log.
+    """
 
     stream: str
     data: bytes
+    kind: Literal["frame", "status", "track"] = "status"
+    seq: int = -1
+    passed_over: bool = False
+    faces: int = 0
     result: FrameResult | None = None
 
     @property
-    def passed_over(self) -> bool:
-        """Whether this is the record of a frame that was not analysed."""
-        return self.result is not None and self.result.frame.skipped is not None
+    def is_frame(self) -> bool:
+        return self.kind == "frame"
+
+
+def frame_message(stream: str, data: bytes, result: FrameResult) -> Message:
+    frame = result.frame
+    return Message(stream, data, "frame", frame.seq, frame.skipped is not None, len(result.faces), result)
 
 
 class Output(Protocol):
@@ -204,8 +216,8 @@ class Consumer(Protocol):
 
 
 class Slots:
-    """What one slow consumer has yet to take, in the order of publishing: the newest frame of each stream, and changes
-    of state.
+    """What one slow consumer has yet to take, in the order of publishing: the newest frame of each stream, and whatever
+    is no frame.
 
     A frame that was not taken in time is replaced by the next one, but never by one that was not analysed, and
     counted in `skipped`.
@@ -218,8 +230,8 @@ class Slots:
 
     def offer(self, message: Message) -> None:
         """Never waits."""
-        if message.result is not None:
-            older = [m for m in self._waiting if m.result is not None and m.stream == message.stream]
+        if message.is_frame:
+            older = [m for m in self._waiting if m.is_frame and m.stream == message.stream]
             self.skipped += len(older)
             if message.passed_over and any(not m.passed_over for m in older):
                 return
@@ -242,8 +254,8 @@ class Hub:
     def __init__(self, session: str = "", keepers: tuple[Output, ...] = ()) -> None:
         """`keepers` are the outputs that must lose nothing; publishing waits for them, and for nobody else.
 
-        `past` holds the last records of each stream, encoded, each with its `seq`; a state's is half of one more than
-        that of the frame before it.
+        `past` holds the last records of each stream, encoded, each with its `seq`; that of what is no frame is half of
+        one more than that of the frame before it.
         """
         self.session = session
         self.keepers = keepers
@@ -253,12 +265,12 @@ class Hub:
         self.past: dict[str, deque[tuple[float, bytes]]] = {}
 
     async def publish(self, message: Message) -> None:
-        if message.result is None:
+        if message.kind == "status":
             self.states[message.stream] = message
-        elif not message.passed_over:
+        elif message.is_frame and not message.passed_over:
             self.frames[message.stream] = message
         past = self.past.setdefault(message.stream, deque(maxlen=_REMEMBERED))
-        seq = message.result.frame.seq if message.result else math.floor(past[-1][0]) + 0.5 if past else -0.5
+        seq = message.seq if message.is_frame else math.floor(past[-1][0]) + 0.5 if past else -0.5
         past.append((seq, message.data))
         for consumer in self._consumers:
             consumer.offer(message)

@@ -178,7 +178,7 @@ class _Path:
         if self._is_old(item.frame):
             return self._skipped(msgspec.structs.replace(item.frame, skipped="stale", pixels=no_pixels))
         dropped, self._dropped = self._dropped, 0
-        return FrameResult(item.frame, faces, item.timings, dropped, time.monotonic())
+        return FrameResult(item.frame, faces, item.timings, dropped, time.monotonic(), item.tracked.alive)
 
     def _skipped(self, frame: Frame) -> FrameResult:
         self._dropped += 1

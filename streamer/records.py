@@ -5,8 +5,10 @@ from datetime import UTC, datetime
 import msgspec
 import numpy as np
 
+from streamer.analysis.visits import Visit
 from streamer.contract import (
     SCHEMA_VERSION,
+    BestSighting,
     BoundingBox,
     Emotions,
     ErrorObject,
@@ -18,13 +20,15 @@ from streamer.contract import (
     Held,
     ImageSize,
     Landmark,
+    Moment,
     NotAssessed,
     RawValues,
     State,
     StatusRecord,
+    TrackRecord,
 )
 from streamer.errors import StreamerError
-from streamer.face import EMOTIONS, LANDMARKS, Face, Floats, FrameResult
+from streamer.face import EMOTIONS, LANDMARKS, Face, Float64s, Floats, FrameResult
 
 _LAST_SECOND = 253402300799.0  # of the year 9999
 
@@ -52,7 +56,7 @@ def _gender(female: float) -> Gender:
     return Gender("Male", round(100 * (1 - female)))
 
 
-def _emotions(shares: Floats) -> Emotions:
+def _emotions(shares: Floats | Float64s) -> Emotions:
     """Four decimals that still sum to 1: what rounding left over goes to the leader, what it added too much comes off
     those it raised most.
     """
@@ -134,6 +138,29 @@ def frame_record(result: FrameResult, stream: str, session: str, *, raw: bool = 
         timings={stage: round(ms, 2) for stage, ms in result.timings.items()},
         dropped=result.dropped,
         reason=frame.skipped or msgspec.UNSET,
+    )
+
+
+def track_record(visit: Visit, stream: str, session: str) -> TrackRecord:
+    """The record of a track that has ended."""
+    best, looks = visit.best, visit.last_looks
+    return TrackRecord(
+        SCHEMA_VERSION,
+        stream,
+        session,
+        visit.track_id,
+        Moment(visit.first.seq, rfc3339(visit.first.captured)),
+        Moment(visit.last.seq, rfc3339(visit.last.captured)),
+        round(visit.seconds, 3),
+        visit.frames,
+        BestSighting(
+            best.frame.seq,
+            rfc3339(best.frame.captured),
+            face_object(best.face, best.frame.width, best.frame.height),
+        ),
+        max(round(looks.age), 0),
+        _gender(looks.female),
+        _emotions(visit.emotions),
     )
 
 

@@ -11,7 +11,7 @@ from rich.markup import escape
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus, InvalidURI
 
-from streamer.contract import FaceObject, FrameRecord, HelloRecord, MissedRecord, decode
+from streamer.contract import FaceObject, FrameRecord, HelloRecord, MissedRecord, TrackRecord, decode
 from streamer.errors import ConfigError, SubscriptionError, UnauthorizedError, UnreachableError
 from streamer.terminal import complain, out
 
@@ -106,12 +106,20 @@ def shown(data: bytes) -> str:
         if record.status == "skipped":
             return f"[dim]{when}  skipped: {record.reason}[/]"
         return f"{when}  {record.time.age_ms:.0f} ms  {'  '.join(map(_face, record.faces)) or '[dim]nobody[/]'}"
+    if isinstance(record, TrackRecord):
+        when = f"{record.last.captured[11:23]}  {escape(record.stream)}  #{record.last.seq}"
+        seen = f"left after {record.seconds:.1f} s, {record.frames} frames"
+        return f"[bold]{when}  {_person(record.track_id, record)}[/] {seen}"
     reason = f": {record.error.message} ({record.error.hint})" if record.error else ""
     return f"[bold]{record.at[11:23]}  {escape(record.stream)}  {record.state}[/]{escape(reason)}"
 
 
 def _face(face: FaceObject) -> str:
-    emotions = {name: getattr(face.emotions, name) for name in face.emotions.__struct_fields__}
+    return _person(face.track_id or None, face)
+
+
+def _person(number: int | None, looks: FaceObject | TrackRecord) -> str:
+    emotions = {name: getattr(looks.emotions, name) for name in looks.emotions.__struct_fields__}
     top = max(emotions, key=lambda name: emotions[name])
-    number = f"#{face.track_id} " if face.track_id else ""
-    return f"{number}[cyan]{face.gender.value.lower()} {face.age}[/] {top} {emotions[top]:.0%}"
+    shown = f"#{number} " if number else ""
+    return f"{shown}[cyan]{looks.gender.value.lower()} {looks.age}[/] {top} {emotions[top]:.0%}"

@@ -19,7 +19,7 @@ def declarations(text: str) -> str:
     head, mark, _ = text.partition(MARK)
     assert mark, f"{FILE.name} lacks its mark"
     _, parts = msgspec.json.schema_components([Record, ImageAnswer, ErrorAnswer], ref_template="#/$defs/{name}")
-    union = "\nexport type StreamRecord = FrameRecord | StatusRecord | HelloRecord | MissedRecord;\n"
+    union = "\nexport type StreamRecord = FrameRecord | StatusRecord | TrackRecord | HelloRecord | MissedRecord;\n"
     return head + mark + union + "".join(_interface(name, part) for name, part in sorted(parts.items()))
 
 

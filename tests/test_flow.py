@@ -8,7 +8,7 @@ import pytest
 
 from streamer.errors import SourceError
 from streamer.face import FrameResult
-from streamer.flow import Hub, Mailbox, Message, OverrunError, Slots, ordered
+from streamer.flow import Hub, Mailbox, Message, OverrunError, Slots, frame_message, ordered
 from tests.test_contract import frame
 
 
@@ -193,7 +193,7 @@ async def test_what_needs_no_work_does_not_pile_up_for_ever() -> None:
 
 def message(stream: str, seq: int, skipped: str | None = None) -> Message:
     result = FrameResult(frame(seq=seq, skipped=skipped), (), {}, 0, 10.0)
-    return Message(stream, f"{stream}{seq}".encode(), result)
+    return frame_message(stream, f"{stream}{seq}".encode(), result)
 
 
 async def test_a_slow_consumer_gets_the_newest_of_each_stream() -> None:

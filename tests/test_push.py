@@ -17,7 +17,7 @@ from streamer.config import ServerSettings
 from streamer.contract import encode
 from streamer.errors import SubscriptionError
 from streamer.face import Face, FrameResult
-from streamer.flow import Hub, Message
+from streamer.flow import Hub, Message, frame_message
 from streamer.outputs import fanout
 from streamer.outputs.push import push_server
 from streamer.outputs.subscription import Form, Subscription, from_message, from_query, with_skipped
@@ -30,7 +30,7 @@ SESSION = "s1"
 
 def picture(stream: str, seq: int, *faces: Face) -> Message:
     result = FrameResult(frame(seq=seq), faces, {}, 0, 10.0)
-    return Message(stream, encode(frame_record(result, stream, SESSION)), result)
+    return frame_message(stream, encode(frame_record(result, stream, SESSION)), result)
 
 
 def state(stream: str, what: Any) -> Message:

@@ -12,8 +12,9 @@ ROOT = Path(streamer.__file__).parent
 ROOMS = (
     ("errors", "face", "memory"),
     ("contract", "config"),
-    ("records", "configfile"),
-    ("analysis", "log"),
+    ("analysis", "configfile"),
+    ("records",),
+    ("log",),
     ("flow", "turns", "access"),
     ("media",),
     ("inference",),

@@ -11,7 +11,7 @@ from pathlib import Path
 from streamer.config import LogSettings
 from streamer.contract import encode
 from streamer.face import Frame, FrameResult, no_pixels
-from streamer.flow import Message
+from streamer.flow import Message, frame_message
 from streamer.outputs.journal import Journal
 from streamer.records import frame_record, status_record
 
@@ -21,7 +21,7 @@ STREAMS = ("door", "hall", "yard")
 def message(seq: int, stream: str = "a", session: str = "s1", skipped: str | None = None) -> Message:
     frame = Frame(seq, seq, seq / 25, 1_790_000_000 + seq / 25, 0.0, 640, 480, no_pixels, skipped=skipped)
     result = FrameResult(frame, (), {} if skipped else {"detect": 4.2}, 0, 0.0)
-    return Message(stream, encode(frame_record(result, stream, session)), result)
+    return frame_message(stream, encode(frame_record(result, stream, session)), result)
 
 
 def ended(stream: str, session: str) -> Message:

@@ -25,10 +25,13 @@ _COAST = 0.5  # seconds for which a face is believed to go on as it moved
 
 
 class Tracked(msgspec.Struct, frozen=True, eq=False):
-    """The detections that belong to shown tracks, and the number of each one's track, ids (n,)."""
+    """The detections that belong to shown tracks, and the number of each one's track, ids (n,). `alive` are the
+    numbers of all tracks that go on, whether or not they are seen in this picture.
+    """
 
     detections: Detections
     ids: Ints
+    alive: frozenset[int] = frozenset()
 
 
 NOBODY = Tracked(Detections.none(), np.zeros(0, np.int64))
@@ -72,7 +75,7 @@ class Tracker:
         match[fresh] = self._start(detections, fresh, at)
         shown = match >= 0
         shown[shown] = self._confirmed[match[shown]]
-        self._shown = Tracked(detections[shown], self._ids[match[shown]])
+        self._shown = Tracked(detections[shown], self._ids[match[shown]], frozenset(self._ids.tolist()))
         return self._shown
 
     def coast(self, at: float, *, still: bool) -> Tracked:
@@ -89,7 +92,7 @@ class Tracker:
         moved = self._state[rows, 0] + self._state[rows, 1] * min(at - self._at, _COAST)
         centre, half = moved[:, :2], np.maximum(moved[:, 2:], 1) / 2
         boxes = np.concatenate([centre - half, centre + half], 1).astype(np.float32)
-        return Tracked(Detections(boxes, shown.detections.scores, shown.detections.landmarks), shown.ids)
+        return Tracked(Detections(boxes, shown.detections.scores, shown.detections.landmarks), shown.ids, shown.alive)
 
     def _predict(self, at: float) -> None:
         dt = max(at - self._at, 0.0)

@@ -25,7 +25,7 @@ _NOT_SENT = 16 << 10  # bytes that the kernel may hold for a client before it co
 _FLUSH = 0.02  # seconds between two looks at busy clients
 _TOO_MUCH = 1 << 20  # bytes that only a client which floods with pings and never reads lets pile up
 _PATIENCE = 10.0  # seconds after which a client that does not read is closed
-_MOST_STATES = 64  # changes of state that may wait for a client
+_MOST_OTHERS = 256  # changes of state and ended tracks that may wait for a client
 _POLICY_VIOLATION = 1008
 
 
@@ -37,7 +37,7 @@ class Client:
         self.subscribe(wanted)
         self.past: deque[bytes] = deque()
         self.frames: dict[str, Message] = {}
-        self.states: list[Message] = []
+        self.others: list[Message] = []
         self.skipped: dict[str, int] = {}
         self.busy_since: float | None = None
         raw: socket.socket = connection.transport.get_extra_info("socket")
@@ -51,7 +51,7 @@ class Client:
 
     @property
     def waiting(self) -> bool:
-        return bool(self.past or self.frames or self.states)
+        return bool(self.past or self.frames or self.others)
 
     @property
     def busy(self) -> bool:
@@ -61,15 +61,15 @@ class Client:
     def wants(self, message: Message, now: float) -> bool:
         if not self.wanted.wants(message):
             return False
-        if message.result is None or not self.wanted.max_fps:
+        if not message.is_frame or not self.wanted.max_fps:
             return True
         pace = self._paces.setdefault(message.stream, Pace(1 / self.wanted.max_fps))
         return pace.due(now)
 
     def keep(self, message: Message) -> None:
         """For later: in the place of an older frame of its stream."""
-        if message.result is None:
-            self.states = [*self.states, message][-_MOST_STATES:]
+        if not message.is_frame:
+            self.others = [*self.others, message][-_MOST_OTHERS:]
             return
         if message.stream in self.frames:
             self.skipped[message.stream] = self.skipped.get(message.stream, 0) + 1
@@ -77,8 +77,8 @@ class Client:
 
     def take(self) -> list[Message]:
         """What waits: a stream's last frame before its change of state."""
-        taken = [*self.frames.values(), *self.states]
-        self.frames, self.states = {}, []
+        taken = [*self.frames.values(), *self.others]
+        self.frames, self.others = {}, []
         return taken
 
 
@@ -136,7 +136,7 @@ class Fanout:
     def _broadcast(self, message: Message, clients: Iterable[Client]) -> None:
         alike: dict[tuple[Form, int], list[ServerConnection]] = {}
         for client in clients:
-            skipped = client.skipped.pop(message.stream, 0) if message.result is not None else 0
+            skipped = client.skipped.pop(message.stream, 0) if message.is_frame else 0
             self.skipped += skipped
             alike.setdefault((client.form, skipped), []).append(client.connection)
         encoded: dict[Form, bytes] = {}

@@ -280,7 +280,5 @@ class Journal:
 
 
 def _entry(message: Message) -> Entry:
-    """A record's type comes first in it: see `contract`."""
-    kind = message.data[9 : message.data.index(b'"', 9)].decode()
-    frame = message.result.frame if message.result else None
-    return Entry(message.stream, message.data, kind, frame.seq if frame else None, not message.passed_over)
+    seq = message.seq if message.is_frame else None
+    return Entry(message.stream, message.data, message.kind, seq, not message.passed_over)

@@ -36,7 +36,7 @@ class Subscription(msgspec.Struct, frozen=True, rename="camel", forbid_unknown_f
     def wants(self, message: Message) -> bool:
         if self.streams is not None and message.stream not in self.streams:
             return False
-        return message.result is None or not self.faces_only or bool(message.result.faces)
+        return not message.is_frame or not self.faces_only or bool(message.faces)
 
 
 class _Request(msgspec.Struct, forbid_unknown_fields=True):

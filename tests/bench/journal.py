@@ -16,7 +16,6 @@ import zstandard
 
 from streamer.config import LogSettings
 from streamer.contract import FrameRecord, decode
-from streamer.face import Frame, FrameResult, no_pixels
 from streamer.flow import Message
 from streamer.log.upkeep import LEVEL
 from streamer.outputs.journal import Journal
@@ -30,8 +29,7 @@ def messages(lines: list[bytes]) -> list[Message]:
     for n, line in enumerate(lines):
         record = decode(line)
         assert isinstance(record, FrameRecord)
-        frame = Frame(record.seq, record.frame, 0.0, 0.0, 0.0, 1, 1, no_pixels)
-        made.append(Message(f"cam{n % STREAMS}", line, FrameResult(frame, (), {}, 0, 0.0)))
+        made.append(Message(f"cam{n % STREAMS}", line, "frame", record.seq))
     return made
 
 

@@ -24,7 +24,7 @@ import numpy as np
 from streamer.config import ServerSettings
 from streamer.contract import encode
 from streamer.face import Face, Floats, Frame, FrameResult, HeadPose, no_pixels
-from streamer.flow import Hub, Message
+from streamer.flow import Hub, frame_message
 from streamer.outputs.push import push_server
 from streamer.records import frame_record
 
@@ -134,7 +134,7 @@ async def measure(options: argparse.Namespace) -> None:
         for seq in range(count):
             await asyncio.sleep(max(start + seq / options.rate - time.monotonic(), 0))
             result = five_faces(seq)
-            await hub.publish(Message("cam", encode(frame_record(result, "cam", "bench")), result))
+            await hub.publish(frame_message("cam", encode(frame_record(result, "cam", "bench")), result))
             if seq % round(options.rate) == 0:
                 memory.append(_resident())
         took, cpu = time.monotonic() - start, time.process_time() - before

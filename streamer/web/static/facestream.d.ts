@@ -53,6 +53,8 @@ export interface ConnectOptions extends Subscription, Pace {
   onStatus?(record: StatusRecord): void;
   /** One frame, processed or skipped; after a break it goes on behind the last one. With `fields`, keys are missing. */
   onFrame?(record: FrameRecord): void;
+  /** A track has ended: who it was, and for how long. After a break it may come a second time. */
+  onTrack?(record: TrackRecord): void;
   /** Records of the break that the server no longer has. */
   onMissed?(record: MissedRecord): void;
   onConnection?(connection: Connection): void;
@@ -127,7 +129,14 @@ export function openSocket(
 
 // ---- records: made from the JSON Schema by tests/declarations.py
 
-export type StreamRecord = FrameRecord | StatusRecord | HelloRecord | MissedRecord;
+export type StreamRecord = FrameRecord | StatusRecord | TrackRecord | HelloRecord | MissedRecord;
+
+/** The face in that frame in which its quality was best. */
+export interface BestSighting {
+  seq: number;
+  captured: string;
+  face: FaceObject;
+}
 
 /** Pixels of the source picture as displayed; x, y is the top left corner. */
 export interface BoundingBox {
@@ -262,6 +271,12 @@ export interface MissedRecord {
   to: number;
 }
 
+/** A frame, by its number and when it was captured (RFC 3339 UTC). */
+export interface Moment {
+  seq: number;
+  captured: string;
+}
+
 /** A value that is given but is only a guess, and why. */
 export interface NotAssessed {
   value: string;
@@ -286,4 +301,21 @@ export interface StatusRecord {
   at: string;
   state: "connecting" | "ended" | "live" | "offline" | "stalled";
   error?: ErrorObject;
+}
+
+/** A track has ended: everything that is worth knowing of it, so that no frames need be added up. `seconds` from `first` to `last` sighting, seen in so many `frames`; age and gender as they were at last, `emotions` as shares of the time. */
+export interface TrackRecord {
+  type: "track";
+  schema: 1;
+  stream: string;
+  session: string;
+  trackId: number;
+  first: Moment;
+  last: Moment;
+  seconds: number;
+  frames: number;
+  best: BestSighting;
+  age: number;
+  gender: Gender;
+  emotions: Emotions;
 }

@@ -123,7 +123,7 @@ export function openSocket(url, handlers, options = {}) {
 
 /** The records of a server, as they come. After a break it goes on behind the last record that it got of each stream. */
 export function connect(url, options = {}) {
-  const { token, silence = 20000, onHello, onStatus, onFrame, onMissed, onConnection, ...rest } = options;
+  const { token, silence = 20000, onHello, onStatus, onFrame, onTrack, onMissed, onConnection, ...rest } = options;
   let { streams, maxFps, fields, facesOnly, raw, ...pace } = rest;
   const live = new Set();
   const last = new Map(); // stream -> seq of its newest record here
@@ -160,6 +160,7 @@ export function connect(url, options = {}) {
       last.set(record.stream, record.seq);
       onFrame?.(record);
     },
+    track: (record) => onTrack?.(record),
     missed: (record) => onMissed?.(record),
   };
 
