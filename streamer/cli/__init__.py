@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
-from streamer.cli import inspecting, models, running
+from streamer.cli import inspecting, log, models, running
 from streamer.cli.options import FAILED, USAGE, Cache
 from streamer.config import ModelSettings, Settings
 from streamer.errors import ConfigError, StreamerError
@@ -34,6 +34,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(models.app, name="models")
+app.add_typer(log.app, name="log")
 
 
 def main() -> None:

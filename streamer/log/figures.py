@@ -138,7 +138,7 @@ class Bytes(_Told, frozen=True):
 
 
 class Summary(_Told, frozen=True):
-    """Of a stream, or of all. What there is nothing to tell of is left out. `seconds` is the time in which frames came."""
+    """Of a stream, or of all; what there is nothing to tell of is left out. Frames came for so many `seconds`."""
 
     sessions: int
     seconds: float

@@ -8,7 +8,7 @@ import msgspec
 
 from streamer.contract import SCHEMA_VERSION
 from streamer.errors import LogError
-from streamer.log.layout import Segment, find
+from streamer.log.layout import COMPRESSED, Segment, find
 from streamer.log.lines import head, raw_lines
 from streamer.log.times import Span
 
@@ -33,7 +33,7 @@ def decoded(segment: Segment, decode: Callable[[bytes], T]) -> Iterator[tuple[by
 
     Raises LogError, and UnknownSchemaError where a newer program wrote.
     """
-    for number, line in enumerate(raw_lines(segment), 1):
+    for number, line in enumerate(raw_lines(_as_it_is_now(segment)), 1):
         if not line.endswith(b"\n"):
             continue
         try:
@@ -73,6 +73,22 @@ def _of_time(segments: list[Segment], span: Span) -> list[Segment]:
     return kept
 
 
+def size_of(segment: Segment) -> int:
+    """Bytes that it takes on the disk; 0 where it was deleted meanwhile."""
+    try:
+        return _as_it_is_now(segment).path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _as_it_is_now(segment: Segment) -> Segment:
+    """It may have been compressed since it was found."""
+    packed = segment.path.with_name(segment.path.name + COMPRESSED)
+    if not segment.compressed and not segment.path.exists() and packed.exists():
+        return msgspec.structs.replace(segment, path=packed)
+    return segment
+
+
 class _Time(msgspec.Struct, frozen=True):
     clock: str = ""
 
@@ -86,7 +102,7 @@ _clocked = msgspec.json.Decoder(_Clocked).decode
 
 def _margin(segment: Segment) -> float:
     """How many seconds the frames of a segment may be off the times at which it was written."""
-    for line, _ in zip(raw_lines(segment), range(_LOOK_AT), strict=False):
+    for line, _ in zip(raw_lines(_as_it_is_now(segment)), range(_LOOK_AT), strict=False):
         try:
             clock = _clocked(line).time.clock
         except msgspec.DecodeError:

@@ -13,11 +13,11 @@ _WIDTHS = (1, 5, 10, 30, 60, 300, 600, 1800, 3600, 10_800, 21_600, 43_200, 86_40
 class Distribution:
     """Of values from 0 on: count, sum and longest exactly, quantiles to 1 %."""
 
-    __slots__ = ("_steps", "count", "highest", "lowest", "total")
+    __slots__ = ("count", "highest", "lowest", "steps", "total")
 
     def __init__(self) -> None:
         self.count, self.total, self.lowest, self.highest = 0, 0.0, math.inf, 0.0
-        self._steps: dict[int, int] = {}
+        self.steps: dict[int, int] = {}
 
     def add(self, value: float) -> None:
         self.count += 1
@@ -27,14 +27,14 @@ class Distribution:
         if value < self.lowest:
             self.lowest = value
         step = int(math.log(value / _LEAST) * _FINENESS) if value > _LEAST else -1
-        self._steps[step] = self._steps.get(step, 0) + 1
+        self.steps[step] = self.steps.get(step, 0) + 1
 
     def merge(self, other: "Distribution") -> None:
         self.count += other.count
         self.total += other.total
         self.lowest, self.highest = min(self.lowest, other.lowest), max(self.highest, other.highest)
-        for step, count in other._steps.items():
-            self._steps[step] = self._steps.get(step, 0) + count
+        for step, count in other.steps.items():
+            self.steps[step] = self.steps.get(step, 0) + count
 
     @property
     def mean(self) -> float:
@@ -45,7 +45,7 @@ class Distribution:
         return self.quantiles(share)[0]
 
     def quantiles(self, *shares: float) -> list[float]:
-        ordered = sorted(self._steps.items())
+        ordered = sorted(self.steps.items())
         found = []
         for share in shares:
             wanted = max(math.ceil(share * self.count), 1)
@@ -58,7 +58,7 @@ class Distribution:
 
     def between(self, low: float, high: float) -> int:
         """How many values are at least `low` and less than `high`, to 1 %."""
-        return sum(count for step, count in self._steps.items() if low <= _middle(step) < high)
+        return sum(count for step, count in self.steps.items() if low <= _middle(step) < high)
 
 
 def _middle(step: int) -> float:

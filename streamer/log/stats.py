@@ -2,11 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from pathlib import Path
 
 import msgspec
 
 from streamer.log.figures import Figures, Outage
+from streamer.log.reading import chosen, decoded, size_of
 from streamer.log.series import Interval, Timeline
+from streamer.log.times import Span
 
 _LONGEST_HOLD = 1.0  # seconds for which at most the faces of a frame are taken to be there
 _LONE = 0.04  # seconds that a frame stands for which has no other beside it
@@ -292,3 +295,20 @@ class Stats:
 
     def __iter__(self) -> Iterator[tuple[str, StreamStats]]:
         return iter(sorted(self.streams.items()))
+
+
+def of_log(where: Path, wanted: tuple[str, ...], span: Span) -> Stats:
+    """Of the streams `wanted`, or of all, in that time. Raises LogError if that cannot be read."""
+    stats, limited = Stats(), span.limited
+    for name, segments in chosen(where, wanted, span).items():
+        for segment in segments:
+            for line, record in decoded(segment, decode_line):
+                if wanted and record.stream not in wanted:
+                    continue
+                if limited and (at := record.when()) is not None and at not in span:
+                    continue
+                stats.add(record, len(line) + 1)
+        if not limited and name in stats.streams:
+            stats.streams[name].figures.disk_bytes = sum(size_of(each) for each in segments)
+    stats.finish()
+    return stats
