@@ -3,7 +3,7 @@
 Drawings are 1000 wide and 100 high, stretched to the room that there is.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
 
@@ -76,12 +76,12 @@ def stacked(title: str, axis: Axis, series: Sequence[Series], unit: str = "", to
     return _figure(title, axis, series, drawn, top, unit)
 
 
-def bars(title: str, counts: dict[str, int], colour: str) -> str:
+def bars(title: str, counts: Mapping[str, float], colour: str) -> str:
     """A bar for each name, with its number upon it."""
     top = max(counts.values(), default=0) or 1
     columns = "".join(
-        f'<li><span class="number">{count or ""}</span>'
-        f'<span class="bar" style="height:{100 * count / top:.1f}%;background:{colour}"></span>'
+        f'<li><span class="number">{number(count) if count else ""}</span>'
+        f'<span class="bar" style="--share:{count / top:.3f};background:{colour}"></span>'
         f'<span class="name">{escape(name)}</span></li>'
         for name, count in counts.items()
     )

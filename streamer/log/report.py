@@ -137,9 +137,7 @@ def _of_people(figures: Figures) -> list[str]:
     if told.genders:
         plots.append(bars("Tracks by gender", told.genders, _ACCENT))
     if told.timings:
-        plots.append(
-            bars("Stages, mean microseconds a frame", {k: round(v * 1000) for k, v in told.timings.items()}, _SECOND)
-        )
+        plots.append(bars("Milliseconds a stage, mean", told.timings, _SECOND))
     return plots
 
 
