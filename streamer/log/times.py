@@ -9,7 +9,7 @@ import msgspec
 from streamer.errors import ConfigError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
-_AGO = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([smhd])")
+_AGO = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?([smhd])", re.ASCII)
 
 
 def moment(text: str, now: float) -> float:
