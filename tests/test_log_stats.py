@@ -408,6 +408,8 @@ def test_what_cannot_be_exported_is_said(streamer: Streamer, log: Path, tmp_path
         export_log(log, (), Span(), tmp_path / "nowhere" / "faces.csv")
     with pytest.raises(LogError, match="has no stream 'hall'"):
         export_log(log, ("hall",), Span(), target, force=True)
+    with pytest.raises(LogError, match="has no stream 'hall'"):
+        of_log(written(tmp_path / "a.jsonl", made(["offline"])), ("hall",), Span())
     done = streamer("log", "stats", log, "--from", "noon")
     assert done.returncode == 2
     assert "no point in time" in done.stderr

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from streamer.errors import ConfigError, OutputError
 from streamer.log.files import appearing
-from streamer.log.flat import FACE_COLUMNS, FRAME_COLUMNS, FrameLine, Kind, decode_frame, face_rows, frame_row
-from streamer.log.reading import chosen, decoded
+from streamer.log.flat import FACE_COLUMNS, FRAME_COLUMNS, Kind, decode_frame, face_rows, frame_row
+from streamer.log.reading import chosen, selected
 from streamer.log.times import Span
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ROW_GROUP = 50_000  # rows that are in memory
+_ROW_GROUP = 20_000  # rows that are in memory
 Row = list[Any]
 
 
@@ -38,21 +38,13 @@ def export_log(
         raise ConfigError(f"{target}: what kind of file is that?", "choose a name that ends in .csv or .parquet")
     count = 0
     with appearing(target, force) as part, sheet(part, columns) as open_sheet:
-        for frame in _frames(where, wanted, span):
+        for _, frame in selected(chosen(where, wanted, span), wanted, span, decode_frame):
+            if frame.type != "frame":
+                continue
             for row in [frame_row(frame)] if of_frames else face_rows(frame):
                 open_sheet.add(row)
                 count += 1
     return count
-
-
-def _frames(where: Path, wanted: tuple[str, ...], span: Span) -> Iterator[FrameLine]:
-    for segments in chosen(where, wanted, span).values():
-        for segment in segments:
-            for _, record in decoded(segment, decode_frame):
-                if record.time is None or (wanted and record.stream not in wanted):
-                    continue
-                if record.time.captured.timestamp() in span:
-                    yield record
 
 
 class _CsvSheet:

@@ -91,7 +91,7 @@ class FaceLine(_Loose):
 
 
 class FrameLine(_Loose):
-    """A record of any type; of a frame if it has a `time`."""
+    """A record of any type."""
 
     type: str
     schema: int
@@ -106,6 +106,10 @@ class FrameLine(_Loose):
     faces: list[FaceLine] = []
     timings: dict[str, float] = {}
     dropped: int | None = None
+
+    def when(self) -> float | None:
+        """Seconds since 1970, of a frame."""
+        return self.time.captured.timestamp() if self.time else None
 
 
 decode_frame = msgspec.json.Decoder(FrameLine).decode

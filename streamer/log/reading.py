@@ -18,10 +18,13 @@ KNOWN = ("frame", "status", "gap", "segment", "footer", "removed")
 
 
 class Dated(Protocol):
-    """What every decoded record has; `schema` is 0 where it was not told."""
+    """What every decoded record has."""
 
-    type: str
     schema: int
+    stream: str
+
+    def when(self) -> float | None:
+        """Seconds since 1970, where it tells."""
 
 
 T = TypeVar("T", bound=Dated)
@@ -47,6 +50,28 @@ def decoded(segment: Segment, decode: Callable[[bytes], T]) -> Iterator[tuple[by
         if record.schema != SCHEMA_VERSION:
             head(line, segment, number)
         yield line[:-1], record
+
+
+def selected(
+    found: dict[str, list[Segment]], wanted: tuple[str, ...], span: Span, decode: Callable[[bytes], T]
+) -> Iterator[tuple[bytes, T]]:
+    """Of those segments, the records of the streams `wanted`, or of all, and of that time; as by `decoded`.
+
+    Raises LogError, also if a plain file has nothing of a stream that is wanted, and UnknownSchemaError.
+    """
+    limited, met = span.limited, set[str]()
+    for segment in (segment for segments in found.values() for segment in segments):
+        for line, record in decoded(segment, decode):
+            if wanted:
+                met.add(record.stream)
+                if record.stream not in wanted:
+                    continue
+            if limited and (at := record.when()) is not None and at not in span:
+                continue
+            yield line, record
+    unknown = [name for name in wanted if name not in met]
+    if unknown and "" in found:
+        raise LogError(f"the log has no stream {unknown[0]!r}", f"streams: {', '.join(sorted(met))}")
 
 
 def chosen(where: Path, wanted: tuple[str, ...], span: Span) -> dict[str, list[Segment]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from streamer.log.figures import Figures, Outage
-from streamer.log.reading import chosen, decoded, size_of
+from streamer.log.reading import chosen, selected, size_of
 from streamer.log.series import Interval, Timeline
 from streamer.log.times import Span
 
@@ -299,16 +299,11 @@ class Stats:
 
 def of_log(where: Path, wanted: tuple[str, ...], span: Span) -> Stats:
     """Of the streams `wanted`, or of all, in that time. Raises LogError if that cannot be read."""
-    stats, limited = Stats(), span.limited
-    for name, segments in chosen(where, wanted, span).items():
-        for segment in segments:
-            for line, record in decoded(segment, decode_line):
-                if wanted and record.stream not in wanted:
-                    continue
-                if limited and (at := record.when()) is not None and at not in span:
-                    continue
-                stats.add(record, len(line) + 1)
-        if not limited and name in stats.streams:
-            stats.streams[name].figures.disk_bytes = sum(size_of(each) for each in segments)
+    stats, found = Stats(), chosen(where, wanted, span)
+    for line, record in selected(found, wanted, span, decode_line):
+        stats.add(record, len(line) + 1)
     stats.finish()
+    for name, segments in found.items():
+        if name in stats.streams and not span.limited:
+            stats.streams[name].figures.disk_bytes = sum(size_of(each) for each in segments)
     return stats
