@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,8 @@ from streamer.config import Settings
 from streamer.configfile import parse
 from streamer.contract import FaceObject
 from streamer.inference.models import Workshop
-from tests.conftest import Streamer, unavailable
+from streamer.log.upkeep import compress
+from tests.conftest import CLIP_FRAMES, Streamer, unavailable
 from tests.test_fleet import running
 from tests.test_streams_api import DOOR, serving
 
@@ -26,7 +28,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=["pictures", "streams"])
+LIBRARY = [block for block in blocks("python") if "from streamer" in block]
+PANDAS = [block for block in blocks("python") if "pandas" in block]
+JQ = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("zstdcat")]
+
+
+@pytest.mark.parametrize("code", LIBRARY, ids=["pictures", "streams"])
 def test_the_library_examples_run(code: str, portrait_path: Path, face_clip: Path, tmp_path: Path) -> None:
     shutil.copy(portrait_path, tmp_path / "portrait.png")
     shutil.copy(face_clip, tmp_path / "clip.mp4")
@@ -65,7 +72,7 @@ def test_the_two_commands_are_there() -> None:
 
 def test_every_option_that_is_named_exists(streamer: Streamer) -> None:
     commands = ["", "run", "image", "watch", "doctor", "devices", "probe", "models pull"]
-    commands += ["log verify", "log cat", "log tail"]
+    commands += ["log verify", "log cat", "log tail", "log stats", "log export"]
     shown = "".join(streamer(*command.split(), "--help").stdout for command in commands)
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(re.findall(r"streamer [^\n`]*", README)))):
         assert option in shown
@@ -85,6 +92,66 @@ async def test_streams_are_changed_as_it_says(workshop: Workshop) -> None:
             assert await done.wait() == 0, command
         assert run.cameras.opened[1:] == [("hall", "rtsp://camera.local/stream2")] * 2
         assert run.kept.states("hall")[-1] == "ended"
+
+
+@pytest.fixture(scope="module")
+def logs(streamer: Streamer, face_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a log of two sessions in `logs`, one of them compressed, and what the README makes of it."""
+    folder = tmp_path_factory.mktemp("recipes")
+    shutil.copy(face_clip, folder / "door.mp4")
+    for n in range(2):
+        done = streamer("run", "--source", "door.mp4", "--log", "logs", "--no-server", cwd=folder)
+        assert done.returncode == 0, done.stderr
+        if not n:
+            for path in (folder / "logs").glob("*/*/*.jsonl"):
+                compress(path)
+    assert {path.suffix for path in (folder / "logs").glob("*/*/*.jsonl*")} == {".jsonl", ".zst"}
+    for command in (line for block in blocks("sh") for line in block.splitlines() if line.startswith("streamer log ")):
+        done = streamer(*shlex.split(command, comments=True)[1:], cwd=folder)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    list(zip(PANDAS, (r"door", rf"processed +{2 * CLIP_FRAMES}\n"), strict=True)),
+    ids=["parquet", "log"],
+)
+def test_the_pandas_recipes_run(code: str, says: str, logs: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], cwd=logs, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(says, done.stdout)
+
+
+def test_the_duckdb_recipes_give_the_tracks(logs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    duckdb = pytest.importorskip("duckdb")
+    monkeypatch.chdir(logs)
+    by_hour, by_track = blocks("sql")
+    assert sum(row[2] for row in duckdb.sql(by_hour).fetchall()) >= 2
+    tracks = duckdb.sql(by_track).fetchall()
+    assert [(stream, number) for stream, _, number, *_ in tracks] == [("door", 1)] * 2
+    for *_, first, last, age in tracks:
+        assert round((last - first).total_seconds() * 25) == CLIP_FRAMES - 1
+        assert 25 < age < 55
+
+
+@pytest.mark.parametrize("command", JQ, ids=["ages", "reasons"])
+def test_the_jq_recipes_run(command: str, logs: Path) -> None:
+    for tool in ("jq", "zstdcat"):
+        if not shutil.which(tool):
+            unavailable(f"{tool} is not installed")
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command], cwd=logs, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    if "skipped" not in command:
+        rows = [msgspec.json.decode(line) for line in done.stdout.splitlines()]
+        assert len(rows) == 2 * CLIP_FRAMES
+        assert all(len(ages) == 1 for _, ages in rows)
+    else:
+        assert done.stdout == ""  # of a file nothing is skipped
 
 
 def test_links_lead_somewhere() -> None:

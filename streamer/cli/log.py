@@ -1,8 +1,7 @@
-"""The commands that read a log: verify, cat, tail."""
+"""The commands that read a log."""
 
 import sys
 import time
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -10,15 +9,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from streamer.cli import logtables
+from streamer.cli.logtables import Since, Streams, Until, Where
 from streamer.cli.options import FAILED, FINE, Json
 from streamer.terminal import out
 
 app = typer.Typer(help="Look into a log: is it whole, what is in it, what does it say?", no_args_is_help=True)
 
-Where = Annotated[Path, typer.Argument(metavar="LOG", help="Folder of a log or of one stream in it, or a .jsonl file.")]
-Streams = Annotated[list[str] | None, typer.Option("--stream", help="Only this stream. Repeatable.")]
-Since = Annotated[str | None, typer.Option("--from", help="From then on: 2026-11-25T10:00, or 2h for 2 hours ago.")]
-Until = Annotated[str | None, typer.Option("--to", help="Up to then.")]
 Conditions = Annotated[
     list[str] | None,
     typer.Option("--where", help="Only such as faces.age>=30, status=skipped or faces. Repeatable: all must hold."),
@@ -72,12 +69,10 @@ def cat(
     [dim]streamer log cat logs --stream door --from 2h --where 'faces.emotions.happy>0.5' | jq .time.captured[/dim]
     """
     from streamer.log.select import Selection, condition, select
-    from streamer.log.times import moment
+    from streamer.log.times import span
 
-    now = time.time()
     selection = Selection(
-        None if since is None else moment(since, now),
-        None if until is None else moment(until, now),
+        span(since, until, time.time()),
         tuple(stream or ()),
         tuple(types or ()),
         tuple(map(condition, conditions or ())),
@@ -100,9 +95,10 @@ def tail(
     """Print the newest records, and with --follow those that come."""
     from streamer.log.select import Selection, condition
     from streamer.log.tail import tail as newest
+    from streamer.log.times import Span
     from streamer.watch import shown
 
-    selection = Selection(None, None, tuple(stream or ()), tuple(types or ()), tuple(map(condition, conditions or ())))
+    selection = Selection(Span(), tuple(stream or ()), tuple(types or ()), tuple(map(condition, conditions or ())))
     pretty = out.is_terminal if jsonl is None else not jsonl
     try:
         for record in newest(where, selection, number, follow=follow):
@@ -113,3 +109,7 @@ def tail(
                 sys.stdout.buffer.flush()
     except KeyboardInterrupt:
         sys.exit(FINE)
+
+
+for command in (logtables.stats, logtables.export):
+    app.command()(command)

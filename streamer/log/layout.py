@@ -30,6 +30,13 @@ class Segment(msgspec.Struct, frozen=True):
     def compressed(self) -> bool:
         return self.path.suffix == COMPRESSED
 
+    def now(self) -> "Segment":
+        """It may have been compressed since it was found."""
+        packed = self.path.with_name(self.path.name + COMPRESSED)
+        if not self.compressed and not self.path.exists() and packed.exists():
+            return msgspec.structs.replace(self, path=packed)
+        return self
+
 
 def new_path(root: Path, stream: str, session: str, at: float, last: Segment | None) -> Path:
     """Of the segment that begins at `at` (seconds since 1970), later than `last` even if the clock was set back."""

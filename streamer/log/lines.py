@@ -32,6 +32,7 @@ def raw_lines(segment: Segment, offset: int = 0) -> Iterator[bytes]:
     """All lines with their ends, from that byte on; the last one may be torn, without an end. Raises LogError if the
     segment cannot be read.
     """
+    segment = segment.now()
     try:
         with segment.path.open("rb", buffering=_BUFFER) as file:
             if segment.compressed:

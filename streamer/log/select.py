@@ -11,8 +11,10 @@ from typing import Any
 import msgspec
 
 from streamer.errors import ConfigError
-from streamer.log.layout import Segment, find
+from streamer.log.layout import Segment
 from streamer.log.lines import Head, records
+from streamer.log.reading import chosen
+from streamer.log.times import Span
 
 Where = Callable[[Any], bool]
 _CONDITION = re.compile(r"([\w.]+)\s*(?:(==|!=|>=|<=|=|>|<)\s*(.*))?", re.DOTALL)
@@ -52,12 +54,9 @@ _times = msgspec.json.Decoder(_Times).decode
 
 
 class Selection(msgspec.Struct, frozen=True):
-    """`since` and `until` are seconds since 1970, None: without bound. Of `streams` and `types` none: all of them, but
-    not what is only the frame of the log, `segment` and `footer`.
-    """
+    """Of `streams` and `types` none: all of them, but not what is only the frame of the log, `segment` and `footer`."""
 
-    since: float | None = None
-    until: float | None = None
+    span: Span = Span()
     streams: tuple[str, ...] = ()
     types: tuple[str, ...] = ()
     where: tuple[Where, ...] = ()
@@ -67,7 +66,7 @@ class Selection(msgspec.Struct, frozen=True):
             return False
         if record.head.type not in self.types if self.types else record.head.type in ("segment", "footer"):
             return False
-        if (self.since is not None and record.at < self.since) or (self.until is not None and record.at > self.until):
+        if record.at not in self.span:
             return False
         if self.where:
             values = msgspec.json.decode(record.line)
@@ -77,43 +76,18 @@ class Selection(msgspec.Struct, frozen=True):
 
 def select(where: Path, selection: Selection) -> Iterator[Logged]:
     """The wanted records of all streams, merged in the order of time. Raises LogError."""
-    every = (_of_one(segments, selection) for segments in find(where, selection.streams).values())
+    every = (_of_one(segments, selection) for segments in chosen(where, selection.streams, selection.span).values())
     return heapq.merge(*every, key=lambda record: record.at)
 
 
 def _of_one(segments: list[Segment], selection: Selection) -> Iterator[Logged]:
-    for segment in _between(segments, selection):
-        at = 0.0
+    at = 0.0
+    for segment in segments:
         for line, head in records(segment):
             at = time_of(line) or at
             record = Logged(line, head, at)
             if selection.wants(record):
                 yield record
-
-
-def _between(segments: list[Segment], selection: Selection) -> Iterator[Segment]:
-    """Those that may hold something between the times, as far as their first frames tell: within a session no frame is
-    older than the one before.
-    """
-    if selection.since is None and selection.until is None:
-        yield from segments
-        return
-    firsts = [_first_frame(segment) for segment in segments]
-    for n, segment in enumerate(segments):
-        first, following = firsts[n], firsts[n + 1] if n + 1 < len(segments) else None
-        same_session = following is not None and segments[n + 1].session == segment.session
-        if same_session and following is not None and selection.since is not None and following < selection.since:
-            continue
-        if first is not None and selection.until is not None and first > selection.until:
-            continue
-        yield segment
-
-
-def _first_frame(segment: Segment) -> float | None:
-    for line, head in records(segment):
-        if head.type == "frame":
-            return time_of(line)
-    return None
 
 
 def time_of(line: bytes) -> float | None:

@@ -31,7 +31,7 @@ _GB = 1e9
 
 def compress(path: Path) -> None:
     """Into a file of the same name with `.zst`, which takes its place at once and whole. Raises OSError."""
-    part, whole = (path.with_name(path.name + COMPRESSED + end) for end in (UNFINISHED, ""))
+    part, whole = path.with_suffix(UNFINISHED), path.with_name(path.name + COMPRESSED)
     try:
         with path.open("rb") as source, part.open("wb") as target:
             status = path.stat()
