@@ -139,7 +139,7 @@ def test_outages_and_gaps_are_told_with_their_length(tmp_path: Path) -> None:
 
 def test_records_of_types_to_come_are_passed_over(tmp_path: Path) -> None:
     found = made([{"after": 40, "reason": "", "ageMs": 9.0, "faces": []}])
-    odd = {"type": "track", "schema": 1, "stream": "a", "session": "s1", "faces": 3, "time": "noon"}
+    odd = {"type": "sound", "schema": 1, "stream": "a", "session": "s1", "faces": 3, "time": "noon"}
     stats = of_log(written(tmp_path / "a.jsonl", [odd, *found, odd]), (), Span())
     assert stats.total().processed == 1
 
