@@ -106,7 +106,12 @@ def logs(streamer: Streamer, face_clip: Path, tmp_path_factory: pytest.TempPathF
             for path in (folder / "logs").glob("*/*/*.jsonl"):
                 compress(path)
     assert {path.suffix for path in (folder / "logs").glob("*/*/*.jsonl*")} == {".jsonl", ".zst"}
-    for command in (line for block in blocks("sh") for line in block.splitlines() if line.startswith("streamer log ")):
+    for command in (
+        line.partition(" | ")[0]
+        for block in blocks("sh")
+        for line in block.splitlines()
+        if line.startswith("streamer log ")
+    ):
         done = streamer(*shlex.split(command, comments=True)[1:], cwd=folder)
         assert done.returncode == 0, done.stderr
     return folder
