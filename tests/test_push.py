@@ -52,8 +52,9 @@ def tracks(records: list[dict[str, Any]]) -> list[tuple[str, int]]:
 class Server:
     """A hub that is served at `url`; `port` stays the same when it is started again."""
 
-    def __init__(self) -> None:
+    def __init__(self, hello: bytes = b'{"type":"hello"}') -> None:
         self.hub = Hub(SESSION)
+        self.hello = hello
         self.port = 0
 
     @property
@@ -62,7 +63,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        async with push_server(self.hub, ServerSettings(ws_port=self.port), lambda: b'{"type":"hello"}') as self.port:
+        async with push_server(self.hub, ServerSettings(ws_port=self.port), lambda: self.hello) as self.port:
             yield
 
     async def publish(self, *messages: Message) -> None:
