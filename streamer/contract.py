@@ -183,7 +183,7 @@ class TrackRecord(_Wire, frozen=True, tag_field="type", tag="track"):
     """A track has ended: everything that is worth knowing of it, so that no frames need be added up.
 
     `seconds` from `first` to `last` sighting, seen in so many `frames`; age and gender as they were at last, `emotions`
-    as shares of the time.
+    as shares of the time; `notAssessed` what was never more than a guess.
     """
 
     schema: Literal[1]
@@ -198,6 +198,7 @@ class TrackRecord(_Wire, frozen=True, tag_field="type", tag="track"):
     age: int
     gender: Gender
     emotions: Emotions
+    not_assessed: list[NotAssessed] | msgspec.UnsetType = msgspec.UNSET
 
 
 class HelloRecord(_Wire, frozen=True, tag_field="type", tag="hello"):

@@ -280,7 +280,8 @@ class Fleet:
 
     async def _tell_tracks(self, report: StreamReport) -> None:
         while report.visits.ended:
-            record = track_record(report.visits.ended.pop(0), report.name, self._hub.session)
+            visit = report.visits.ended.pop(0)  # before waiting: whoever stops the stream meanwhile tells the others
+            record = track_record(visit, report.name, self._hub.session, raw=self._raw)
             await self._hub.publish(Message(report.name, encode(record), "track"))
 
     async def _say_ended(self, report: StreamReport) -> None:
@@ -294,9 +295,10 @@ class Fleet:
             await self._hub.publish(frame_message(report.name, encode(record), item))
             await self._tell_tracks(report)
             return
+        # Known before anything is waited for: one that has ended is not stopped any more.
+        report.state, report.error = item.state, item.error
         if item.state == "ended":
             await self._end_tracks(report)
-        report.state, report.error = item.state, item.error
         news = item.state, item.error.code if item.error else ""
         if news != report.said:
             report.said = news

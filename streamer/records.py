@@ -80,6 +80,10 @@ def _landmarks(points: Floats) -> list[Landmark]:
     ]
 
 
+def _guesses(of: tuple[tuple[str, str], ...]) -> list[NotAssessed] | msgspec.UnsetType:
+    return [NotAssessed(value, reason) for value, reason in of] or msgspec.UNSET
+
+
 def _held(face: Face) -> Held | msgspec.UnsetType:
     if not face.place_held and not face.looks_held:
         return msgspec.UNSET
@@ -102,7 +106,7 @@ def face_object(face: Face, width: int, height: int, *, raw: bool = False) -> Fa
         track_id=unset if face.track_id is None else face.track_id,
         quality=round(face.quality, 3),
         head_pose=HeadPoseDegrees(round(pose.yaw, 1), round(pose.pitch, 1), round(pose.roll, 1)) if pose else unset,
-        not_assessed=[NotAssessed(value, reason) for value, reason in face.not_assessed] or unset,
+        not_assessed=_guesses(face.not_assessed),
         held_ms=_held(face),
         raw=RawValues(
             _box(plain.box, width, height),
@@ -141,8 +145,8 @@ def frame_record(result: FrameResult, stream: str, session: str, *, raw: bool = 
     )
 
 
-def track_record(visit: Visit, stream: str, session: str) -> TrackRecord:
-    """The record of a track that has ended."""
+def track_record(visit: Visit, stream: str, session: str, *, raw: bool = False) -> TrackRecord:
+    """The record of a track that has ended; its best face with `raw` values where asked for."""
     best, looks = visit.best, visit.last_looks
     return TrackRecord(
         SCHEMA_VERSION,
@@ -156,11 +160,12 @@ def track_record(visit: Visit, stream: str, session: str) -> TrackRecord:
         BestSighting(
             best.frame.seq,
             rfc3339(best.frame.captured),
-            face_object(best.face, best.frame.width, best.frame.height),
+            face_object(best.face, best.frame.width, best.frame.height, raw=raw),
         ),
         max(round(looks.age), 0),
         _gender(looks.female),
         _emotions(visit.emotions),
+        _guesses(visit.not_assessed),
     )
 
 

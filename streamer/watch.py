@@ -3,6 +3,7 @@
 import asyncio
 import random
 import sys
+from collections import deque
 from collections.abc import AsyncGenerator
 from urllib.parse import urlencode, urlsplit
 
@@ -18,6 +19,7 @@ from streamer.terminal import complain, out
 _OPEN_TIMEOUT = 8.0  # seconds
 _FIRST_WAIT, _LONGEST_WAIT = 0.25, 10.0  # seconds before another try
 _POLICY_VIOLATION = 1008
+_REMEMBERED = 500  # ended tracks: so many records a server that is asked what came after a frame has at most
 
 
 async def watch(url: str, query: dict[str, str], token: str, *, pretty: bool) -> None:
@@ -37,6 +39,7 @@ class _Numbers(msgspec.Struct):
     stream: str = ""
     session: str = ""
     seq: int = -1
+    track_id: int = msgspec.field(name="trackId", default=-1)
 
 
 _numbers = msgspec.json.Decoder(_Numbers).decode
@@ -50,6 +53,7 @@ async def records(url: str, query: dict[str, str], token: str = "") -> AsyncGene
     """
     url = url if "://" in url else f"ws://{url}"
     session, after, told, wait = "", dict[str, int](), False, _FIRST_WAIT
+    ended = dict[str, deque[tuple[str, int]]]()  # the newest tracks of each stream
     while True:
         resume = (
             {"session": session, "after": ",".join(f"{name}:{seq}" for name, seq in after.items())} if after else {}
@@ -62,6 +66,8 @@ async def records(url: str, query: dict[str, str], token: str = "") -> AsyncGene
                     record = _numbers(data)
                     if record.type == "frame":
                         session, after[record.stream] = record.session, record.seq
+                    if record.type == "track" and _repeated(record, ended):
+                        continue
                     yield data
         except (InvalidURI, InvalidStatus, ConnectionClosed) as error:
             _judge(url, error)
@@ -71,6 +77,15 @@ async def records(url: str, query: dict[str, str], token: str = "") -> AsyncGene
                 complain(UnreachableError(f"{url}: nobody answers: {error}", "it is tried again until somebody does"))
         await asyncio.sleep(wait * random.uniform(0.5, 1))
         wait = min(2 * wait, _LONGEST_WAIT)
+
+
+def _repeated(record: _Numbers, ended: dict[str, deque[tuple[str, int]]]) -> bool:
+    """Whether that track was told already, before a break; notes it if not."""
+    track, known = (record.session, record.track_id), ended.setdefault(record.stream, deque(maxlen=_REMEMBERED))
+    repeated = track in known
+    if not repeated:
+        known.append(track)
+    return repeated
 
 
 def _connection(address: str, token: str) -> connect:

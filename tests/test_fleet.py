@@ -73,6 +73,7 @@ class Kept:
     def __init__(self) -> None:
         self.records: list[dict[str, Any]] = []
         self.full = False
+        self.slow: asyncio.Event | None = None
         self._more = asyncio.Event()
 
     async def put(self, message: Message) -> None:
@@ -80,6 +81,8 @@ class Kept:
             raise OutputError("the disk is full")
         self.records.append(json.loads(message.data))
         self._more.set()
+        if self.slow is not None:
+            await self.slow.wait()
 
     def figures(self) -> dict[str, float]:
         return {}
@@ -391,6 +394,43 @@ async def test_a_run_that_is_stopped_amid_a_change_ends_and_says_so() -> None:
         with pytest.raises(asyncio.CancelledError):
             await run.over()
         assert run.kept.states("a") == run.kept.states("b") == ["connecting", "live", "ended"]
+
+
+FLUSHED: dict[str, tuple[Call, str]] = {
+    "put": (lambda fleet: fleet.put("a", B), "connecting"),
+    "remove": (lambda fleet: fleet.remove("a"), "ended"),
+    "pause": (lambda fleet: fleet.pause("a"), "offline"),
+}
+
+
+@pytest.mark.parametrize(("call", "state"), FLUSHED.values(), ids=FLUSHED)
+async def test_tracks_end_with_their_stream_before_its_state_says_so(call: Call, state: str) -> None:
+    async with running(a=A, b=B) as run:
+        await run.seen("a", 3)
+        await call(run.fleet)
+        await run.kept.until(lambda: run.kept.states("a").count(state) == (2 if state == "connecting" else 1))
+        of_a = [r for r in run.kept.records if r["stream"] == "a"]
+        tracks = [r for r in of_a if r["type"] == "track"]
+        assert [(r["trackId"], r["first"]["seq"], r["frames"]) for r in tracks] == [(1, 0, 1), (2, 1, 1), (3, 2, 1)]
+        said = max(n for n, r in enumerate(of_a) if r.get("state") == state)
+        assert max(of_a.index(r) for r in tracks) < said
+
+
+async def test_a_stream_that_is_paused_while_it_tells_its_last_tracks_still_says_why_it_ended() -> None:
+    async with running(a=A, b=B) as run:
+        await run.seen("a", 2)
+        run.kept.slow = asyncio.Event()
+        run.cameras.end("a", UnreachableError("nobody is there"))
+        await run.kept.until(lambda: run.kept.records[-1]["type"] == "track")
+        pausing = asyncio.create_task(run.fleet.pause("a"))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        run.kept.slow.set()
+        await pausing
+        of_a = [r for r in run.kept.records if r["stream"] == "a"]
+        assert [r["trackId"] for r in of_a if r["type"] == "track"] == [1, 2]
+        assert of_a[-1]["error"]["code"] == "unreachable"
+        assert of_a[-1]["state"] == "ended"
 
 
 async def test_what_a_report_tells() -> None:

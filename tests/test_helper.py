@@ -10,6 +10,7 @@ from playwright.async_api import Page
 
 from tests.browser import Demo, complaints, demo, page
 from tests.declarations import FILE, declarations
+from tests.test_push import Server, gone, picture
 from tests.test_readme import blocks
 
 __all__ = ["complaints", "demo", "page"]  # fixtures
@@ -112,3 +113,28 @@ async def test_after_a_break_it_goes_on_where_it_was(page: Page, demo: Demo) -> 
     newest = seen["seqs"][0]  # what a new client is told first; then the records follow as they come
     assert seen["seqs"][1:] == list(range(seen["seqs"][1], seen["seqs"][-1] + 1))
     assert seen["seqs"][1] > newest
+
+
+TRACKS = """async url => {
+    const { connect } = await import("/facestream.js");
+    window.told = [];
+    window.client = connect(url, { minDelay: 100, onTrack: record => told.push(record.trackId), onFrame: () => {} });
+}"""
+
+
+async def test_a_track_that_has_ended_is_told_once_whatever_breaks(page: Page, demo: Demo) -> None:
+    server = Server(b'{"type":"hello","session":"s1"}')
+    await page.goto(f"{demo.page}#photo")
+    async with server.serving(), wire(server.port) as (through, ends):
+        await server.publish(picture("a", 0))
+        await page.evaluate(TRACKS, f"ws://127.0.0.1:{through}/")
+        await page.wait_for_function("() => client.connection.state === 'open'")
+        await server.publish(gone("a", 1))
+        await page.wait_for_function("() => told.length === 1")
+        for end in ends:
+            end.transport.abort()
+        await server.publish(gone("a", 2))
+        await page.wait_for_function("() => told.includes(2)")
+        told = await page.evaluate("told")
+        await page.evaluate("client.close()")
+    assert told == [1, 2]

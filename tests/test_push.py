@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
+from streamer.analysis.visits import Visits
 from streamer.config import ServerSettings
 from streamer.contract import encode
 from streamer.errors import SubscriptionError
@@ -21,7 +22,7 @@ from streamer.flow import Hub, Message, frame_message
 from streamer.outputs import fanout
 from streamer.outputs.push import push_server
 from streamer.outputs.subscription import Form, Subscription, from_message, from_query, with_skipped
-from streamer.records import frame_record, status_record
+from streamer.records import frame_record, status_record, track_record
 from streamer.watch import records
 from tests.test_contract import a_face, frame
 
@@ -37,11 +38,23 @@ def state(stream: str, what: Any) -> Message:
     return Message(stream, encode(status_record(stream, SESSION, 0.0, what)))
 
 
+def gone(stream: str, number: int) -> Message:
+    visits = Visits()
+    visits.update(FrameResult(frame(seq=number), (a_face(track_id=number),), {}, 0, 10.0))
+    visits.finish()
+    return Message(stream, encode(track_record(visits.ended[0], stream, SESSION)), "track")
+
+
+def tracks(records: list[dict[str, Any]]) -> list[tuple[str, int]]:
+    return [(r["stream"], r["trackId"]) for r in records if r["type"] == "track"]
+
+
 class Server:
     """A hub that is served at `url`; `port` stays the same when it is started again."""
 
-    def __init__(self) -> None:
+    def __init__(self, hello: bytes = b'{"type":"hello"}') -> None:
         self.hub = Hub(SESSION)
+        self.hello = hello
         self.port = 0
 
     @property
@@ -50,7 +63,7 @@ class Server:
 
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[None]:
-        async with push_server(self.hub, ServerSettings(ws_port=self.port), lambda: b'{"type":"hello"}') as self.port:
+        async with push_server(self.hub, ServerSettings(ws_port=self.port), lambda: self.hello) as self.port:
             yield
 
     async def publish(self, *messages: Message) -> None:
@@ -156,6 +169,47 @@ async def test_a_client_that_comes_back_gets_what_it_missed_in_order(server: Ser
         assert numbers(await take(client, 1)) == [("a", 20)]
 
 
+async def test_tracks_come_between_frames_to_who_comes_back_and_are_no_state(server: Server) -> None:
+    await server.publish(state("a", "live"), picture("a", 0), gone("a", 1), picture("a", 1), gone("a", 2))
+    async with connect(f"{server.url}?session={SESSION}&after=a:0") as client:
+        got = await take(client, 4)
+        assert [r["type"] for r in got[1:]] == ["track", "frame", "track"]
+    async with connect(server.url) as newcomer:
+        assert [r["type"] for r in await take(newcomer, 3)] == ["hello", "status", "frame"]
+    assert json.loads(server.hub.states["a"].data)["state"] == "live"
+
+
+async def test_tracks_are_neither_thinned_nor_narrowed_but_kept_to_their_streams(server: Server) -> None:
+    async with connect(f"{server.url}?streams=a&facesOnly=1&maxFps=0.01&fields=time") as client:
+        await joined(client)
+        await server.publish(*(gone(name, n) for n in range(3) for name in "ab"))
+        got = await take(client, 3)
+    assert tracks(got) == [("a", n) for n in range(3)]
+    assert all(record["best"]["face"] for record in got)
+
+
+async def test_a_crowd_that_leaves_at_once_is_told_whole(server: Server) -> None:
+    async with connect(server.url) as client:
+        await joined(client)
+        await server.publish(*(gone("a", n) for n in range(400)))
+        assert tracks(await take(client, 400)) == [("a", n) for n in range(400)]
+
+
+async def test_tracks_that_a_slow_client_did_not_get_are_counted(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fanout, "_MOST_OTHERS", 10)
+    async with connect(server.url) as client:
+        await joined(client)
+        (known,) = clients_of(server)
+        for n in range(25):
+            known.keep(gone("a", n))
+        assert [m.data for m in known.take()] == [gone("a", n).data for n in range(15, 25)]
+        await server.publish(picture("a", 0))
+        (record,) = await take(client, 1)
+        assert record["skipped"] == 15
+
+
 async def test_what_can_no_longer_be_had_is_told(server: Server) -> None:
     await server.publish(*(picture("a", n) for n in range(800)))
     async with connect(f"{server.url}?session={SESSION}&after=a:15") as client:
@@ -238,6 +292,22 @@ async def test_watching_goes_on_after_the_server_was_away() -> None:
                 got += numbers([json.loads(await anext(watching))])
         await watching.aclose()
     assert got == [("a", 0), ("a", 1), ("a", 2)]
+
+
+async def test_watching_tells_a_track_once_whatever_breaks() -> None:
+    server, got = Server(), list[dict[str, Any]]()
+    async with asyncio.timeout(30):
+        async with server.serving():
+            watching = records(server.url, {})
+            assert json.loads(await anext(watching))["type"] == "hello"
+            await server.publish(picture("a", 0), gone("a", 1))
+            got += [json.loads(await anext(watching)) for _ in range(2)]
+        await server.publish(gone("a", 2), picture("a", 1))
+        async with server.serving():
+            while numbers(got)[-1:] != [("a", 1)]:
+                got.append(json.loads(await anext(watching)))
+        await watching.aclose()
+    assert tracks(got) == [("a", 1), ("a", 2)]
 
 
 @given(

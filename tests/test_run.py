@@ -268,7 +268,7 @@ def test_a_run_goes_on_into_the_same_log(streamer: Streamer, face_clip: Path, tm
     whole = log.read_text().splitlines()
     sessions = [json.loads(line)["session"] for line in whole]
     assert len(set(sessions)) == 2
-    assert len(whole) == 2 * (CLIP_FRAMES + 3)
+    assert len(whole) == 2 * (CLIP_FRAMES + 4)  # three states and a track
 
 
 def test_a_log_that_cannot_be_written_is_said(streamer: Streamer, face_clip: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What is left of a track when it has ended."""
 
 import asyncio
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from hypothesis import strategies as st
 from websockets.asyncio.client import connect
 
 from streamer.analysis.visits import Visits
+from streamer.contract import encode
 from streamer.face import Face, FrameResult
-from tests.conftest import Streamer, unavailable
+from streamer.records import track_record
+from tests.conftest import Streamer
 from tests.servers.clips import FOLDER
 from tests.test_contract import a_face, frame
 from tests.test_run import VALIDATOR, records, running, take
@@ -87,12 +90,40 @@ def test_guesses_do_not_count() -> None:
         visits.update(a_result(n, (a_face(track_id=1, age=age, not_assessed=reasons),), {1}))
     visits.finish()
     assert visits.ended[0].last_looks.age == 40
+    assert visits.ended[0].not_assessed == ()
+
+
+def test_what_was_never_more_than_a_guess_says_so() -> None:
+    visits = Visits()
+    for n, why in enumerate(["tooSmall", "profile"]):
+        visits.update(a_result(n, (a_face(track_id=1, not_assessed=(("age", why), ("gender", why))),), {1}))
+    visits.finish()
+    record = json.loads(encode(track_record(visits.ended[0], "cam", "s1")))
+    VALIDATOR.validate(record)
+    assert record["notAssessed"] == [{"value": value, "reason": "profile"} for value in ("age", "gender")]
+
+
+def test_a_sighting_of_its_own_is_better_than_any_that_is_held() -> None:
+    visits = Visits()
+    for n, (quality, held) in enumerate([(0.9, 0.1), (0.4, 0.0), (0.8, 0.2)]):
+        visits.update(a_result(n, (a_face(track_id=1, quality=quality, looks_held=held),), {1}))
+    visits.finish()
+    assert visits.ended[0].best.frame.seq == 1
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_the_best_face_has_raw_values_where_frames_have_them(raw: bool) -> None:
+    visits = Visits()
+    visits.update(a_result(0, (a_face(track_id=1, raw=a_face()),), {1}))
+    visits.finish()
+    record = json.loads(encode(track_record(visits.ended[0], "cam", "s1", raw=raw)))
+    assert ("raw" in record["best"]["face"]) == raw
 
 
 def test_every_track_of_a_clip_has_its_record(streamer: Streamer, tmp_path: Path) -> None:
-    clip = FOLDER / "asl_cuts_640x480.mp4"
-    if not clip.exists():
-        unavailable("the evaluation clips are not here")
+    clip = FOLDER / "videos" / "asl_cuts_640x480.mp4"
+    if not clip.is_file():
+        pytest.skip("the recorded clip is not on this machine")
     log = tmp_path / "out.jsonl"
     assert streamer("run", "--source", clip, "--no-server", "--log", log).returncode == 0
     every = records(log)

@@ -5,6 +5,7 @@ import numpy as np
 
 from streamer.face import EMOTIONS, Face, Float64s, Frame, FrameResult, no_pixels
 
+_JUDGED = frozenset({"age", "gender", "emotion"})  # what may be only a guess, as `Face.not_assessed` names it
 _LONGEST = 1.0  # seconds that one sighting can stand for: nobody knows what a face did that was lost for longer
 
 
@@ -17,7 +18,8 @@ class Sighting(msgspec.Struct, frozen=True, eq=False):
 
 class Visit(msgspec.Struct, frozen=True, eq=False):
     """A track that has ended, after so many `frames` with it. `best` is the sighting of the best quality, `last_looks`
-    the last one whose age and gender are not mere guesses; `emotions` (7,) are shares of the time.
+    the last one whose age and gender are not mere guesses; `emotions` (7,) are shares of the time. What was never more
+    than a guess is in `not_assessed`, as in `Face`.
     """
 
     track_id: int
@@ -27,6 +29,7 @@ class Visit(msgspec.Struct, frozen=True, eq=False):
     best: Sighting
     last_looks: Face
     emotions: Float64s
+    not_assessed: tuple[tuple[str, str], ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -41,6 +44,7 @@ class _Open:
         self.frames = 0
         self.best = seen
         self.looks = seen.face
+        self.judged: set[str] = set()  # what was once more than a guess
         self.emotions: Float64s = np.zeros(len(EMOTIONS))
 
     def see(self, seen: Sighting) -> None:
@@ -48,11 +52,12 @@ class _Open:
         # Each sighting stands for the time since the one before, so that the frame rate does not matter.
         since = min(seen.frame.at - self.last.at, _LONGEST)
         guessed = {name for name, _reason in face.not_assessed}
+        self.judged |= _JUDGED - guessed
         if "emotion" not in guessed:
             self.emotions += since * face.emotions
         if not guessed & {"age", "gender"} or any(name == "age" for name, _reason in self.looks.not_assessed):
             self.looks = face
-        if not (face.place_held or face.looks_held) and face.quality > self.best.face.quality:
+        if _worth(face) > _worth(self.best.face):
             self.best = seen
         self.last = seen.frame
         self.frames += 1
@@ -60,7 +65,13 @@ class _Open:
     def visit(self, track_id: int) -> Visit:
         total = self.emotions.sum()
         shares = self.emotions / total if total > 0 else self.looks.emotions.astype(np.float64)
-        return Visit(track_id, self.first, self.last, self.frames, self.best, self.looks, shares)
+        guesses = tuple((name, reason) for name, reason in self.looks.not_assessed if name not in self.judged)
+        return Visit(track_id, self.first, self.last, self.frames, self.best, self.looks, shares, guesses)
+
+
+def _worth(face: Face) -> tuple[bool, float]:
+    """As the best sighting: what is held is not of its own picture."""
+    return not (face.place_held or face.looks_held), face.quality
 
 
 class Visits:

@@ -25,7 +25,7 @@ _NOT_SENT = 16 << 10  # bytes that the kernel may hold for a client before it co
 _FLUSH = 0.02  # seconds between two looks at busy clients
 _TOO_MUCH = 1 << 20  # bytes that only a client which floods with pings and never reads lets pile up
 _PATIENCE = 10.0  # seconds after which a client that does not read is closed
-_MOST_OTHERS = 256  # changes of state and ended tracks that may wait for a client
+_MOST_OTHERS = 1000  # changes of state and ended tracks that may wait for a client: a cut ends a whole crowd at once
 _POLICY_VIOLATION = 1008
 
 
@@ -37,7 +37,7 @@ class Client:
         self.subscribe(wanted)
         self.past: deque[bytes] = deque()
         self.frames: dict[str, Message] = {}
-        self.others: list[Message] = []
+        self.others: deque[Message] = deque()
         self.skipped: dict[str, int] = {}
         self.busy_since: float | None = None
         raw: socket.socket = connection.transport.get_extra_info("socket")
@@ -69,16 +69,21 @@ class Client:
     def keep(self, message: Message) -> None:
         """For later: in the place of an older frame of its stream."""
         if not message.is_frame:
-            self.others = [*self.others, message][-_MOST_OTHERS:]
+            self.others.append(message)
+            if len(self.others) > _MOST_OTHERS:
+                self._skip(self.others.popleft())
             return
         if message.stream in self.frames:
-            self.skipped[message.stream] = self.skipped.get(message.stream, 0) + 1
+            self._skip(message)
         self.frames[message.stream] = message
 
+    def _skip(self, message: Message) -> None:
+        self.skipped[message.stream] = self.skipped.get(message.stream, 0) + 1
+
     def take(self) -> list[Message]:
-        """What waits: a stream's last frame before its change of state."""
+        """What waits: a stream's last frame before its change of state and the tracks that ended."""
         taken = [*self.frames.values(), *self.others]
-        self.frames, self.others = {}, []
+        self.frames, self.others = {}, deque()
         return taken
 
 

@@ -38,7 +38,7 @@ export interface Subscription {
   maxFps?: number;
   /** Top-level keys to keep beside type, schema, stream, session, seq and status; `faces.age` keeps a key of the faces. */
   fields?: string[];
-  /** Only frames with faces; status records always come. */
+  /** Only frames with faces; status and track records always come. */
   facesOnly?: boolean;
   /** Faces carry what their frame alone says, too. */
   raw?: boolean;
@@ -53,7 +53,7 @@ export interface ConnectOptions extends Subscription, Pace {
   onStatus?(record: StatusRecord): void;
   /** One frame, processed or skipped; after a break it goes on behind the last one. With `fields`, keys are missing. */
   onFrame?(record: FrameRecord): void;
-  /** A track has ended: who it was, and for how long. After a break it may come a second time. */
+  /** A track has ended: who it was, and for how long. */
   onTrack?(record: TrackRecord): void;
   /** Records of the break that the server no longer has. */
   onMissed?(record: MissedRecord): void;
@@ -303,7 +303,7 @@ export interface StatusRecord {
   error?: ErrorObject;
 }
 
-/** A track has ended: everything that is worth knowing of it, so that no frames need be added up. `seconds` from `first` to `last` sighting, seen in so many `frames`; age and gender as they were at last, `emotions` as shares of the time. */
+/** A track has ended: everything that is worth knowing of it, so that no frames need be added up. `seconds` from `first` to `last` sighting, seen in so many `frames`; age and gender as they were at last, `emotions` as shares of the time; `notAssessed` what was never more than a guess. */
 export interface TrackRecord {
   type: "track";
   schema: 1;
@@ -318,4 +318,5 @@ export interface TrackRecord {
   age: number;
   gender: Gender;
   emotions: Emotions;
+  notAssessed?: NotAssessed[];
 }

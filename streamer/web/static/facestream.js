@@ -27,6 +27,7 @@ const REASONS = {
   blurred: "picture of the face too blurred",
   noLandmarks: "face hardly visible",
 };
+const REMEMBERED = 500; // ended tracks: so many records of a stream the server has at most for one that comes back
 const NBSP = "\u00a0";
 const FONT = '600 SIZEpx system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif';
 
@@ -127,6 +128,7 @@ export function connect(url, options = {}) {
   let { streams, maxFps, fields, facesOnly, raw, ...pace } = rest;
   const live = new Set();
   const last = new Map(); // stream -> seq of its newest record here
+  const ended = new Map(); // stream -> its newest tracks that have ended
   let session = "";
   let heardAt = Date.now();
 
@@ -146,7 +148,10 @@ export function connect(url, options = {}) {
 
   const take = {
     hello(record) {
-      if (record.session !== session) last.clear();
+      if (record.session !== session) {
+        last.clear();
+        ended.clear();
+      }
       session = record.session;
       onHello?.(record);
     },
@@ -160,7 +165,12 @@ export function connect(url, options = {}) {
       last.set(record.stream, record.seq);
       onFrame?.(record);
     },
-    track: (record) => onTrack?.(record),
+    track(record) {
+      const known = ended.get(record.stream) ?? [];
+      if (known.includes(record.trackId)) return; // told before a break
+      ended.set(record.stream, [...known, record.trackId].slice(-REMEMBERED));
+      onTrack?.(record);
+    },
     missed: (record) => onMissed?.(record),
   };
 
