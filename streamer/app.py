@@ -22,23 +22,14 @@ from streamer.media.budget import DecodingBudget
 from streamer.media.opening import Host
 from streamer.media.source import StateChange, keep_open
 from streamer.memory import kept_compact
-from streamer.outputs.fanout import Fanout
 from streamer.outputs.journal import Journal
-from streamer.outputs.push import push_server
 from streamer.pipeline import analyse_stream
+from streamer.serving import Addresses, serving
 from streamer.turns import Share
-from streamer.web.server import FaceServer, http_server
 
 _log = logging.getLogger(__name__)
 _LATE = 0.6  # of the age that a result may have: decoders give way before that is reached
 DEMO, PORTRAIT = "demo", "portrait"  # the source, and the card of its picture
-
-
-class Addresses(msgspec.Struct, frozen=True):
-    """Where page and websocket are served; empty where they are not."""
-
-    page: str = ""
-    websocket: str = ""
 
 
 class App:
@@ -75,7 +66,7 @@ class App:
             self._decoding = DecodingBudget(workshop.engine.threads)
             hub = Hub(self._session, await stack.enter_async_context(_keepers(self._settings.log, self._session)))
             self._fleet = Fleet(hub, partial(self._analyse, workshop, models), on_state, raw=self._settings.raw)
-            on_ready(await self._serve(stack, hub, workshop, self._fleet))
+            on_ready(await stack.enter_async_context(serving(self._settings, hub, workshop, self._fleet, self._hello)))
             with suppress(TimeoutError):
                 async with asyncio.timeout(duration):
                     await self._fleet.run(self._settings.streams)
@@ -113,24 +104,6 @@ class App:
                     self._decoding.late()
                     workshop.engine.turns.late()
                 yield item
-
-    async def _serve(self, stack: AsyncExitStack, hub: Hub, workshop: Workshop, fleet: Fleet) -> Addresses:
-        server = self._settings.server
-        if not server.enabled:
-            return Addresses()
-        fanout = Fanout(hub)
-        ws_port = await stack.enter_async_context(push_server(hub, server, self._hello, fanout))
-        info = {
-            "version": __version__,
-            "session": self._session,
-            "websocket": {"port": ws_port},
-            "preview": "/api/preview",
-        }
-        faces = FaceServer(self._settings, hub, fleet, fanout, workshop, info)
-        http_port = await stack.enter_async_context(http_server(faces, server))
-        host = f"[{server.host}]" if ":" in server.host else server.host
-        secure = "s" if server.certificate else ""
-        return Addresses(f"http{secure}://{host}:{http_port}/", f"ws{secure}://{host}:{ws_port}/")
 
     def _hello(self) -> bytes:
         states = {name: report.state for name, report in self.reports.items()}

@@ -322,6 +322,7 @@ class BatchAnswer(_Wire, frozen=True):
 encode = msgspec.json.Encoder().encode
 decode = msgspec.json.Decoder(Record).decode
 decode_logged = msgspec.json.Decoder(LogRecord).decode
+decode_any = msgspec.json.Decoder(Record | LogRecord).decode
 
 
 def schema() -> dict[str, Any]:

@@ -18,8 +18,9 @@ from rich.table import Table
 from streamer.errors import StreamerError, redact
 
 if TYPE_CHECKING:
-    from streamer.app import Addresses, App
+    from streamer.app import App
     from streamer.fleet import StreamReport
+    from streamer.serving import Addresses
 
 T = TypeVar("T")
 out = Console(highlight=False)

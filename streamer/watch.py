@@ -12,7 +12,16 @@ from rich.markup import escape
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus, InvalidURI
 
-from streamer.contract import FaceObject, FrameRecord, HelloRecord, MissedRecord, TrackRecord, decode
+from streamer.contract import (
+    FaceObject,
+    FrameRecord,
+    GapRecord,
+    HelloRecord,
+    MissedRecord,
+    StatusRecord,
+    TrackRecord,
+    decode_any,
+)
 from streamer.errors import ConfigError, SubscriptionError, UnauthorizedError, UnreachableError
 from streamer.terminal import complain, out
 
@@ -110,7 +119,10 @@ def _with(url: str, query: dict[str, str]) -> str:
 
 def shown(data: bytes) -> str:
     """An encoded record for people, in rich markup."""
-    record = decode(data)
+    try:
+        record = decode_any(data)
+    except msgspec.ValidationError:  # of a type that a later program has added
+        return f"[dim]{escape(data.decode())}[/]"
     if isinstance(record, HelloRecord):
         states = ", ".join(f"{name} {state}" for name, state in record.states.items())
         return f"[dim]{escape(record.server)}, session {record.session}: {escape(states)}[/]"
@@ -125,6 +137,11 @@ def shown(data: bytes) -> str:
         when = f"{record.last.captured[11:23]}  {escape(record.stream)}  #{record.last.seq}"
         seen = f"left after {record.seconds:.1f} s, {record.frames} frames"
         return f"[bold]{when}  {_person(record.track_id, record)}[/] {seen}"
+    if isinstance(record, GapRecord):
+        lost = ", ".join(f"{count} {kind}" for kind, count in record.counts.items())
+        return f"[bold red]{record.since[11:23]}  {escape(record.stream)}  not recorded: {lost}: {record.reason}[/]"
+    if not isinstance(record, StatusRecord):
+        return f"[dim]{escape(data.decode())}[/]"
     reason = f": {record.error.message} ({record.error.hint})" if record.error else ""
     return f"[bold]{record.at[11:23]}  {escape(record.stream)}  {record.state}[/]{escape(reason)}"
 

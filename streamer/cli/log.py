@@ -11,8 +11,8 @@ from rich.table import Table
 
 from streamer.cli import logtables
 from streamer.cli.logtables import Since, Streams, Until, Where
-from streamer.cli.options import FAILED, FINE, Json
-from streamer.terminal import out
+from streamer.cli.options import FAILED, FINE, Host, HttpPort, Json, Options, TokenEnv, WsPort
+from streamer.terminal import configure_logging, interruptible, out
 
 app = typer.Typer(help="Look into a log: is it whole, what is in it, what does it say?", no_args_is_help=True)
 
@@ -109,6 +109,49 @@ def tail(
                 sys.stdout.buffer.flush()
     except KeyboardInterrupt:
         sys.exit(FINE)
+
+
+@app.command()
+def replay(
+    context: typer.Context,
+    where: Where,
+    stream: Streams = None,
+    since: Since = None,
+    until: Until = None,
+    speed: Annotated[float, typer.Option(min=0, max=1000, help="Times the original one; 0: as fast as possible.")] = 1,
+    paused: Annotated[bool, typer.Option("--paused", help="Wait until somebody presses play.")] = False,
+    loop: Annotated[bool, typer.Option("--loop", help="Begin again at the end.")] = False,
+    host: Host = None,
+    http_port: HttpPort = None,
+    ws_port: WsPort = None,
+    token_env: TokenEnv = None,
+) -> None:
+    """Serve a log on page and websocket as if its cameras were here.
+
+    The page has a bar to stop, seek and change the speed, as has /api/replay. Pauses of more than 5 s are cut short.
+
+    [dim]streamer log replay logs --stream door --from 2h --speed 4 --loop[/dim]
+    """
+    from streamer.log.player import Player
+    from streamer.log.select import Selection
+    from streamer.log.times import span
+    from streamer.replay import Replay
+    from streamer.serving import Addresses
+
+    options = Options(host=host, http_port=http_port, ws_port=ws_port, token_env=token_env)
+    settings = options.applied(context.obj)
+    selection = Selection(span(since, until, time.time()), tuple(stream or ()))
+
+    def ready(at: Addresses) -> None:
+        out.print(f"page       {at.page}\nwebsocket  {at.websocket}", soft_wrap=True)
+
+    async def serve() -> bool:
+        player = Player(where, selection, speed, playing=not paused, loop=loop)
+        await Replay(player, settings).run(ready)
+        return True
+
+    configure_logging(verbose=False)
+    sys.exit(FINE if interruptible(serve()) else FAILED)
 
 
 for command in (logtables.stats, logtables.export):

@@ -3,7 +3,7 @@
 import heapq
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 class _Time(msgspec.Struct):
     captured: str = ""
+    clock: str = ""
 
 
 class Logged(msgspec.Struct, frozen=True, eq=False):
@@ -81,23 +82,36 @@ def select(where: Path, selection: Selection) -> Iterator[Logged]:
 
 
 def _of_one(segments: list[Segment], selection: Selection) -> Iterator[Logged]:
-    at = 0.0
-    for segment in segments:
-        for line, head in records(segment):
-            at = time_of(line) or at
-            record = Logged(line, head, at)
-            if selection.wants(record):
-                yield record
+    return filter(selection.wants, dated(record for segment in segments for record in records(segment)))
 
 
-def time_of(line: bytes) -> float | None:
-    """Of a record: when its frame was captured, or else when it was made, in seconds since 1970."""
-    try:
-        found = _times(line)
-    except msgspec.DecodeError:
-        return None
+def dated(found: Iterable[tuple[bytes, Head]]) -> Iterator[Logged]:
+    """Records of one stream with their times. Where frames are not dated by the host's clock, what lies between them
+    has the time of the frame before, or at the beginning of the one behind.
+    """
+    before: list[tuple[bytes, Head]] = []  # what there is until the first frame tells of its clock
+    last, by_host = None, True
+    for line, head in found:
+        if head.type == "frame":
+            times = _times(line)
+            last, by_host = _seconds(times), times.time is None or times.time.clock == "host"
+            yield from (Logged(*each, _own(each[0], last, by_host)) for each in before)
+            before = []
+            yield Logged(line, head, last)
+        elif last is None:
+            before.append((line, head))
+        else:
+            yield Logged(line, head, _own(line, last, by_host))
+    yield from (Logged(*each, _own(each[0], 0.0, by_host=True)) for each in before)
+
+
+def _own(line: bytes, of_frame: float, by_host: bool) -> float:
+    return (_seconds(_times(line)) if by_host else 0.0) or of_frame
+
+
+def _seconds(found: _Times) -> float:
     text = found.at or found.since or (found.time and found.time.captured) or (found.last and found.last.captured)
-    return datetime.fromisoformat(text).timestamp() if text else None
+    return datetime.fromisoformat(text).timestamp() if text else 0.0
 
 
 def condition(text: str) -> Where:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from streamer.log.layout import COMPRESSED, Segment, find
-from streamer.log.lines import head, raw_lines
-from streamer.log.select import Logged, Selection, time_of
+from streamer.log.lines import Head, head, raw_lines
+from streamer.log.select import Logged, Selection, dated
 
 _LOOK = 0.2  # seconds between two looks at files that are being written
 
@@ -47,6 +47,9 @@ class _Reader:
 
     def read(self, segments: list[Segment]) -> Iterator[Logged]:
         """What is in them behind that; all of them if none of them has been read."""
+        return dated(self._read(segments))
+
+    def _read(self, segments: list[Segment]) -> Iterator[tuple[bytes, Head]]:
         names = [segment.path.name.removesuffix(COMPRESSED) for segment in segments]
         first = names.index(self._name) if self._name in names else 0
         for name, segment in zip(names[first:], segments[first:], strict=True):
@@ -54,8 +57,8 @@ class _Reader:
                 self._name, self._offset = name, 0
             yield from self._rest(segment)
 
-    def _rest(self, segment: Segment) -> Iterator[Logged]:
+    def _rest(self, segment: Segment) -> Iterator[tuple[bytes, Head]]:
         for number, line in enumerate(raw_lines(segment, self._offset), 1):
             if line.endswith(b"\n"):
                 self._offset += len(line)
-                yield Logged(line[:-1], head(line, segment, number), time_of(line) or 0.0)
+                yield line[:-1], head(line, segment, number)

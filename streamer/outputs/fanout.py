@@ -118,6 +118,14 @@ class Fanout:
         if client.waiting:
             self._waiting.add(client)
 
+    def begin_again(self, hello: bytes) -> None:
+        """Everybody is told `hello`, as newcomers are, and nothing more of what came before."""
+        for client in self.clients:
+            client.take()
+            client.skipped.clear()
+            client.past = deque([hello])
+            self._waiting.add(client)
+
     def leave(self, client: Client) -> None:
         self.clients.discard(client)
         self._waiting.discard(client)

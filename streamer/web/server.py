@@ -47,9 +47,17 @@ class FaceServer:
     """The handlers. `info` tells the dashboard where things are, and the `session` of the records."""
 
     def __init__(
-        self, settings: Settings, hub: Hub, fleet: Fleet, fanout: Fanout, workshop: Workshop, info: dict[str, Any]
+        self,
+        settings: Settings,
+        hub: Hub,
+        fleet: Fleet,
+        fanout: Fanout,
+        workshop: Workshop,
+        info: dict[str, Any],
+        more: tuple[Route, ...] = (),
     ) -> None:
-        """Raises ConfigError for settings that must not be served."""
+        """`more` are addresses beside those of every run. Raises ConfigError for settings that must not be served."""
+        self._more = more
         self._settings = settings.server
         self._access = Access(settings.server)
         self._hub = hub
@@ -66,6 +74,7 @@ class FaceServer:
             *StreamHandlers(self._hub, self._fleet).routes,
             *Pictures(self._hub, self._fleet, self._workshop.engine).routes,
             *self._metrics.routes,
+            *self._more,
             Route("GET", "/api/info", self.about, "view", ((200, _OBJECT),)),
             Route("GET", "/api/preview", self.preview, "view", ((101, None),), (400,), head=False),
             Route("GET", "/schema.json", self.schema, "view", ((200, _OBJECT),)),

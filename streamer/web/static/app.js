@@ -7,6 +7,7 @@ import { connect } from "./facestream.js";
 import { chooseLayout, savedOverview, saveOverview } from "./layout.js";
 import { manageStreams } from "./manage.js";
 import { photoView } from "./photo.js";
+import { showPlayer } from "./player.js";
 import { openPreview, Pairing } from "./preview.js";
 import { replayView } from "./replay.js";
 import { Tile } from "./tile.js";
@@ -32,6 +33,7 @@ let news = new Map(); // state changes that wait to be read out
 async function serverInfo() {
   const info = await (await request("/api/info")).json();
   setText(byId("version"), info.version ?? "");
+  if (info.replay) showPlayer({ control: info.role === "control" });
   return info;
 }
 
