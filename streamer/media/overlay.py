@@ -10,7 +10,7 @@ import numpy as np
 from streamer.face import EMOTIONS, Face, Floats, Pixels
 
 _MARGIN = 0.25  # of a face's box on each side: hair and chin are outside of it, and it may have moved
-_BLOCKS = 6  # across a face with its margin, at most: what is left tells where it is, not who
+_BLOCKS = 7  # across a face with its margin, at most: what is left tells where it is, not who
 _SMALLEST = 8  # pixels in a block's side
 _TEXT, _SMALLEST_TEXT = 0.5, 0.4  # size of labels in a picture 720 pixels high, and in any, as OpenCV counts it
 _GOLDEN = 0.618  # of the colour circle from one track to the next: neighbours differ
@@ -30,7 +30,7 @@ def pixelate_boxes(pixels: Pixels, boxes: Iterable[Floats]) -> Pixels:
         if x2 <= x1 or y2 <= y1:
             continue
         # Blocks stay where they are while the box trembles: else many pictures of a face would tell more than one.
-        side = max(_power_of_two(min(x2 - x1, y2 - y1) / _BLOCKS), _SMALLEST)
+        side = max(_rounded_up(min(x2 - x1, y2 - y1) / _BLOCKS), _SMALLEST)
         x1, y1, x2, y2 = x1 // side * side, y1 // side * side, -(-x2 // side) * side, -(-y2 // side) * side
         x2, y2 = min(x2, width), min(y2, height)
         part = pixels[y1:y2, x1:x2]
@@ -70,8 +70,10 @@ def around(box: Floats, width: int, height: int) -> tuple[int, int, int, int]:
     return left, top, min(int(x2 + dx) + 1, width), min(int(y2 + dy) + 1, height)
 
 
-def _power_of_two(least: float) -> int:
-    return 1 << max(math.ceil(math.log2(max(least, 1.0))), 0)
+def _rounded_up(side: float) -> int:
+    """To 8, 12, 16, 24, 32 ... pixels: few sizes, so that a face that comes nearer has the same one for a while."""
+    power = 1 << math.ceil(math.log2(max(side, 1.0)))
+    return power * 3 // 4 if power * 3 / 4 >= side else power
 
 
 def _label(pixels: Pixels, text: str, below: tuple[int, int], colour: tuple[int, int, int], unit: float) -> None:

@@ -19,7 +19,7 @@ from streamer.records import rfc3339
 
 _ENCODER: Final = "libx264"
 # One thread, and nothing held back: cheap enough to run beside the analysis, and a picture is in the file at once.
-_ENCODING = {"preset": "superfast", "crf": "23", "bf": "0", "forced-idr": "1"}
+_ENCODING = {"preset": "ultrafast", "crf": "25", "bf": "0", "forced-idr": "1"}
 _FRAGMENTS = {"movflags": "hybrid_fragmented", "frag_duration": "1000000", "flush_packets": "1"}
 _CLUSTERS = {"cluster_time_limit": "1000", "flush_packets": "1"}
 _TICKS = 90_000  # a second

@@ -99,7 +99,7 @@ class _Worker:
         self._room = asyncio.Event()
         self._finished = False
         self._missed = 0
-        self._said = 0.0
+        self._said = -_SAY_EVERY
         self._thread = threading.Thread(target=self._work, name="video", daemon=True)
         self._thread.start()
 
@@ -128,6 +128,7 @@ class _Worker:
 
     def finish(self) -> None:
         """No more pictures come: those that wait are written, and the file completed."""
+        self._say()
         with self._changed:
             self._finished = True
             self._changed.notify()
@@ -140,14 +141,17 @@ class _Worker:
     def _miss(self) -> None:
         self._missed += 1
         self._writer.report.missed += 1
-        now = time.monotonic()
-        if now - self._said >= _SAY_EVERY:
+        if time.monotonic() - self._said >= _SAY_EVERY:
+            self._say()
+
+    def _say(self) -> None:
+        if self._missed:
             _log.warning(
-                "%s: %d pictures are not in the video: this machine does not encode them in time",
+                "%s: pictures that were not encoded in time, and are not in the video: %d",
                 self._writer.stream,
                 self._missed,
             )
-            self._missed, self._said = 0, now
+        self._missed, self._said = 0, time.monotonic()
 
     def _work(self) -> None:
         while (picture := self._next()) is not None:
