@@ -106,8 +106,8 @@ class FrameResult(msgspec.Struct, frozen=True, eq=False):
     """What came of one frame: its faces, largest first, and milliseconds by stage.
 
     `dropped` counts the frames that were skipped since the last processed one; `published` is the reading, on the
-    axis of `Frame.arrived`, when the result was complete. `found` are the boxes (n, 4) of all that the detector took
-    for a face, also of what is too faint to be shown, not of a track yet, or in a part that does not count.
+    axis of `Frame.arrived`, when the result was complete. `found` is all that the detector took for a face, also
+    what is too faint to be shown, not of a track yet, or in a part that does not count.
     """
 
     frame: Frame
@@ -115,7 +115,7 @@ class FrameResult(msgspec.Struct, frozen=True, eq=False):
     timings: dict[str, float]
     dropped: int
     published: float
-    found: Floats = np.zeros((0, 4), np.float32)
+    found: Detections = Detections.none()
 
     @property
     def took(self) -> float:

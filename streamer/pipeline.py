@@ -17,7 +17,7 @@ from streamer.analysis.regions import Regions, Window
 from streamer.analysis.smoothing import Smoother
 from streamer.analysis.tracking import NOBODY, Tracked, Tracker
 from streamer.config import StreamSettings
-from streamer.face import Detections, Face, Float64s, Floats, Frame, FrameResult, Pixels, no_pixels
+from streamer.face import Detections, Face, Float64s, Frame, FrameResult, Pixels, no_pixels
 from streamer.flow import each, ordered
 from streamer.inference.describer import carried
 from streamer.inference.models import Models
@@ -84,7 +84,7 @@ class _Seen(msgspec.Struct, eq=False):
     timings: dict[str, float]
     view: _View | None = None
     found: Detections | None = None
-    boxes: Floats = Detections.none().boxes  # all that the detector found, whether it counts or not
+    everything: Detections = Detections.none()  # that the detector found, whether it counts or not
     tracked: Tracked = NOBODY
     place_held: float = 0.0
     looks_held: Float64s = np.zeros(0)
@@ -144,7 +144,7 @@ class _Path:
         seen.timings["prepare"] = _ms(start, ready)
         if view.prepared is not None:
             found = await self._models.detector.detect(view.pixels[view.window], view.prepared)
-            seen.boxes = self._regions.placed(found, frame.width, frame.height).boxes
+            seen.everything = self._regions.placed(found, frame.width, frame.height)
             seen.found = self._regions.counted(found, frame.width, frame.height)
             seen.timings["detect"] = _ms(ready)
 
@@ -180,7 +180,7 @@ class _Path:
         if self._is_old(item.frame):
             return self._skipped(msgspec.structs.replace(item.frame, skipped="stale", pixels=no_pixels))
         dropped, self._dropped = self._dropped, 0
-        return FrameResult(item.frame, faces, item.timings, dropped, time.monotonic(), found=item.boxes)
+        return FrameResult(item.frame, faces, item.timings, dropped, time.monotonic(), found=item.everything)
 
     def _skipped(self, frame: Frame) -> FrameResult:
         self._dropped += 1

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamer.analysis.hiding import Sighting, sighting, to_hide
-from streamer.face import Floats, FrameResult
+from streamer.face import Detections, Floats, FrameResult
 from tests.test_contract import a_face, frame
 
 Box = tuple[int, int, int, int]
@@ -59,10 +59,12 @@ def test_nothing_that_was_seen_in_the_picture_itself_is_ever_left_out(
 
 
 def test_all_that_a_result_knows_of_counts() -> None:
-    """The smoothed box, that of the picture alone, and what the detector found beside faces."""
+    """The smoothed box, that of the picture alone, and what else the detector found, unless it is too faint."""
     raw = a_face(box=np.array(NEAR, np.float32))
     face = a_face(box=np.array(HERE, np.float32), raw=raw, track_id=7)
-    result = FrameResult(frame(), (face,), {}, 0, 0.0, found=np.array([ELSEWHERE], np.float32))
+    boxes = np.array([ELSEWHERE, (600, 300, 620, 330)], np.float32)
+    found = Detections(boxes, np.array([0.55, 0.35], np.float32), np.zeros((2, 5, 2), np.float32))
+    result = FrameResult(frame(), (face,), {}, 0, 0.0, found=found)
     made = sighting(result, 3.0)
     assert made.boxes.tolist() == [list(HERE), list(NEAR), list(ELSEWHERE)]
     assert made.tracks.tolist() == [7, -1, -1]

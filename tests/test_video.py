@@ -56,8 +56,14 @@ def box_of(record: Record) -> Box:
 
 
 def detail(pixels: Pixels) -> float:
-    """High-frequency energy."""
-    return float(cv2.Laplacian(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), cv2.CV_64F).var())
+    """How much the typical pixel differs from those around it."""
+    grey = cv2.cvtColor(np.ascontiguousarray(pixels), cv2.COLOR_BGR2GRAY)
+    return float(np.median(np.abs(cv2.Laplacian(grey, cv2.CV_64F))))
+
+
+def sound_of(container: av.container.InputContainer) -> list[tuple[float, bytes]]:
+    packets = [p for p in container.demux(audio=0) if p.pts is not None]
+    return [(float((p.pts or 0) * (p.time_base or 0)), bytes(p)) for p in packets]
 
 
 def order_of_boxes(path: Path) -> list[str]:
@@ -115,12 +121,13 @@ def test_annotate_tells_how_far_it_is_and_keeps_the_sound(streamer: Streamer, cl
     assert times == pytest.approx([r["time"]["pts"] - first for r in logged], abs=2e-3)
     assert order_of_boxes(video)[:2] == ["ftyp", "moov"]  # can be shown while it is loaded
     with av.open(str(video)) as container, av.open(str(clip)) as source:
-        heard = [p for p in container.demux(audio=0) if p.pts is not None]
+        heard, before = sound_of(container), sound_of(source)
         assert container.streams.audio[0].codec_context.name == "aac"
-        assert float(heard[-1].pts * heard[-1].time_base) < times[-1] + 0.1
+        assert heard[-1][0] < times[-1] + 0.1
         # What was heard with a picture still is.
-        before = [bytes(p) for p in source.demux(audio=0) if p.pts is not None and p.pts * p.time_base >= first]
-        assert [bytes(p) for p in heard][:50] == before[:50]
+        along = [(at - first, data) for at, data in before if at >= first][: len(heard)]
+        assert [data for _, data in heard] == [data for _, data in along]
+        assert [at for at, _ in heard] == pytest.approx([at for at, _ in along], abs=2e-3)
     again = streamer("annotate", here)
     assert again.returncode == 2
     assert "--force" in again.stderr
@@ -144,9 +151,8 @@ def test_blurred_faces_are_no_faces_any_more(streamer: Streamer, clip: Path, tmp
     assert len(pairs) == CLIP_FRAMES
     for record, (_, plain), (_, hidden) in pairs:
         x1, y1, x2, y2 = box_of(record)
-        inside = slice(y1 + 4, y2 - 4), slice(x1 + 4, x2 - 4)  # without the box that is drawn
-        blocks = cv2.medianBlur(np.ascontiguousarray(hidden[inside]), 15)  # without the landmarks
-        assert detail(blocks) < 0.2 * detail(plain[inside])
+        inside = slice(y1, y2), slice(x1, x2)
+        assert detail(hidden[inside]) < 0.25 * detail(plain[inside])
         assert np.abs(hidden[:, : x1 - 200].astype(int) - plain[:, : x1 - 200]).mean() < 6
     seen = tmp_path / "seen.jsonl"
     assert streamer("run", "-s", blurred, "--log", seen, "--no-server").returncode == 0
@@ -157,24 +163,33 @@ def test_blurred_faces_are_no_faces_any_more(streamer: Streamer, clip: Path, tmp
 async def test_a_run_that_is_killed_leaves_all_but_the_last_moments(tmp_path: Path, suffix: str) -> None:
     video, log = tmp_path / f"out{suffix}", tmp_path / "out.jsonl"
     async with running("demo", "--video", video, "--log", log) as run:
-        async with asyncio.timeout(60):
-            while sum(r["status"] == "processed" for r in frames(records(log))) < 100:
-                await asyncio.sleep(0.1)
+        await analysed(log, 80)
         await run.stop(signal.SIGKILL)
     shown = [when(r) for r in frames(records(log)) if r["status"] == "processed"]
-    times = [at for at, _ in pictures(video)]
+    times = [at for at, _ in pictures(video, torn=True)]
     assert len(times) > 20
     assert times[-1] > shown[-1] - shown[0] - 2.5
-    assert not set(round(at, 2) for at in times) - near(shown)
+    assert are_captures(times, shown)
+
+
+async def analysed(log: Path, count: int) -> None:
+    """Once so many pictures are, by the log."""
+    async with asyncio.timeout(60):
+        while sum(r["status"] == "processed" for r in frames(records(log))) < count:  # noqa: ASYNC110  # a file
+            await asyncio.sleep(0.1)
 
 
 def when(record: Record) -> float:
     return datetime.fromisoformat(record["time"]["captured"]).timestamp()
 
 
-def near(shown: list[float]) -> set[float]:
-    """Hundredths of seconds, from the first on, at which something was captured."""
-    return {round(at - shown[0] + off, 2) for at in shown for off in (-0.01, 0.0, 0.01)}
+def are_captures(times: list[float], shown: list[float]) -> bool:
+    """Whether something was captured at each of the times, which count from the first picture that is in the video."""
+    for first in shown:
+        nearest = [min(abs(first + at - captured) for captured in shown) for at in times]
+        if max(nearest) < 0.005:
+            return True
+    return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -183,14 +198,12 @@ async def test_a_cameras_video_has_real_times_and_is_complete_when_it_is_stopped
 ) -> None:
     log = tmp_path / "out.jsonl"
     folder = tmp_path / "videos"
-    async with RtspServer({"cam": face_clip}) as server:
-        async with (
-            running("run", "-s", server.url("cam"), "--video", folder, "--blur", "--log", log) as run,
-            asyncio.timeout(60),
-        ):
-            while sum(r["status"] == "processed" for r in frames(records(log))) < 60:
-                await asyncio.sleep(0.1)
-            code, seconds = await run.stop(number)
+    async with (
+        RtspServer({"cam": face_clip}) as server,
+        running("run", "-s", server.url("cam"), "--video", folder, "--blur", "--log", log) as run,
+    ):
+        await analysed(log, 60)
+        code, seconds = await run.stop(number)
     assert code == 0
     assert seconds < 8
     (video,) = folder.rglob("*.mp4")
@@ -201,7 +214,7 @@ async def test_a_cameras_video_has_real_times_and_is_complete_when_it_is_stopped
     shown = [when(r) for r in frames(records(log)) if r["status"] == "processed"]
     times = [at for at, _ in pictures(video)]
     assert len(shown) / 2 < len(times) <= len(shown)
-    assert not {round(at, 2) for at in times} - near(shown)
+    assert are_captures(times, shown)
 
 
 @pytest.mark.parametrize(
@@ -251,7 +264,7 @@ def test_a_disk_that_takes_no_more_does_not_stop_the_analysis(
     assert done.stderr.count("the video is paused: File too large") == 1
     assert "Traceback" not in done.stderr
     assert len(frames(records(log))) == CLIP_FRAMES
-    assert 0 < len(pictures(video)) < CLIP_FRAMES
+    assert 0 < len(pictures(video, torn=True)) < CLIP_FRAMES
 
 
 def test_on_a_terminal_there_is_a_bar_with_the_time_that_is_left(clip: Path, tmp_path: Path) -> None:

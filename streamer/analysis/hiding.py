@@ -13,6 +13,7 @@ from streamer.face import Floats, FrameResult, Ints
 
 _DRIFT = 0.5  # of its size, to each side, that a face may move in a second while it is not seen
 _COVERED = 0.7  # share of a box from which it needs no hiding of its own
+_LIKELY = 0.5  # score from which something is hidden that is no face by the tracker's word
 _NO_TRACK = -1
 
 
@@ -28,8 +29,9 @@ def sighting(result: FrameResult, at: float) -> Sighting:
     """The faces of a result, and whatever else the detector found in its picture."""
     faces = result.faces
     boxes = [face.box for face in faces]
+    found = result.found.boxes[result.found.scores >= _LIKELY]
     raw = [face.raw.box for face in faces if face.raw is not None]
-    every = np.concatenate([np.array([*boxes, *raw], np.float32).reshape(-1, 4), result.found])
+    every = np.concatenate([np.array([*boxes, *raw], np.float32).reshape(-1, 4), found])
     tracks = np.full(len(every), _NO_TRACK)
     tracks[: len(faces)] = [_NO_TRACK if face.track_id is None else face.track_id for face in faces]
     return Sighting(at, every, tracks)

@@ -9,7 +9,7 @@ import typer
 
 from streamer.cli.options import FAILED, FINE, Blur, Device, Log, Options, PipelineName, Raw, Verbose
 from streamer.config import VIDEO_SUFFIXES, StreamSettings, stream_name
-from streamer.errors import ConfigError
+from streamer.errors import ConfigError, redact_address
 from streamer.terminal import ClipProgress, Reporter, complain, configure_logging, err, interruptible, out, told
 
 _INTERRUPTED = 130
@@ -17,7 +17,7 @@ _INTERRUPTED = 130
 
 def annotate(
     context: typer.Context,
-    clip: Annotated[Path, typer.Argument(metavar="CLIP", help="A video file.")],
+    given: Annotated[str, typer.Argument(metavar="CLIP", help="A video file.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="A .mp4, .mov or .mkv file. [default: CLIP.annotated.mp4, beside it]"),
@@ -42,6 +42,7 @@ def annotate(
     from streamer.media.recording import Failure
 
     configure_logging(verbose)
+    clip = _file(given)
     video = output or clip.with_name(f"{clip.stem}.annotated.mp4")
     _check(clip, video, force)
     total = count_pictures(clip)
@@ -73,12 +74,19 @@ def annotate(
     sys.exit((FINE if ended[0] else FAILED) if ended else _INTERRUPTED)
 
 
+def _file(given: str) -> Path:
+    """Raises ConfigError for the address of a camera."""
+    path = Path(given)
+    if not path.exists() and ("://" in given or given == "demo" or given.isdigit()):
+        raise ConfigError(
+            f"{redact_address(given)}: only files are annotated",
+            "a camera is recorded with: streamer run --source ... --video out.mp4",
+        )
+    return path
+
+
 def _check(clip: Path, video: Path, force: bool) -> None:
     """Raises ConfigError for what cannot be meant."""
-    if not clip.exists() and ("://" in str(clip) or str(clip) == "demo" or str(clip).isdigit()):
-        raise ConfigError(
-            f"{clip}: only files are annotated", "a camera is recorded with: streamer run --source ... --video out.mp4"
-        )
     if video.suffix.lower() not in VIDEO_SUFFIXES:
         raise ConfigError(f"{video}: videos of this kind cannot be written", f"known: {', '.join(VIDEO_SUFFIXES)}")
     if video.exists() and (video.is_dir() or video.samefile(clip)):
