@@ -11,7 +11,7 @@ import numpy as np
 
 from streamer.face import Floats, FrameResult, Ints
 
-_DRIFT = 0.5  # of its size, to each side, that a face may move in a second while it is not seen
+_DRIFT = 0.3  # of its size, to each side, that a face may move in a second while it is not seen
 _COVERED = 0.7  # share of a box from which it needs no hiding of its own
 _LIKELY = 0.5  # score from which something is hidden that is no face by the tracker's word
 _NO_TRACK = -1
@@ -26,15 +26,17 @@ class Sighting(msgspec.Struct, frozen=True, eq=False):
 
 
 def sighting(result: FrameResult, at: float) -> Sighting:
-    """The faces of a result, and whatever else the detector found in its picture."""
-    faces = result.faces
-    boxes = [face.box for face in faces]
-    found = result.found.boxes[result.found.scores >= _LIKELY]
-    raw = [face.raw.box for face in faces if face.raw is not None]
-    every = np.concatenate([np.array([*boxes, *raw], np.float32).reshape(-1, 4), found])
-    tracks = np.full(len(every), _NO_TRACK)
-    tracks[: len(faces)] = [_NO_TRACK if face.track_id is None else face.track_id for face in faces]
-    return Sighting(at, every, tracks)
+    """The faces of a result, and whatever else in its picture is likely one."""
+    boxes, tracks = list[Floats](), list[int]()
+    for face in result.faces:
+        for box in (face.box,) if face.raw is None else (face.box, face.raw.box):
+            boxes.append(box)
+            tracks.append(_NO_TRACK if face.track_id is None else face.track_id)
+    for box in result.found.boxes[result.found.scores >= _LIKELY]:
+        if not _covered(box, boxes):
+            boxes.append(box)
+            tracks.append(_NO_TRACK)
+    return Sighting(at, np.array(boxes, np.float32).reshape(-1, 4), np.array(tracks, np.int64))
 
 
 def to_hide(now: Sighting, others: Iterable[Sighting]) -> Floats:
@@ -47,7 +49,7 @@ def to_hide(now: Sighting, others: Iterable[Sighting]) -> Floats:
     for other in sorted(others, key=lambda other: abs(other.at - now.at)):
         reach = _DRIFT * abs(other.at - now.at)
         for box, track in zip(other.boxes, other.tracks.tolist(), strict=True):
-            if track in here or (hidden and _covered(box, np.array(hidden))):
+            if track in here or _covered(box, hidden):
                 continue
             hidden.append(_grown(box, reach))
             if track != _NO_TRACK:
@@ -55,7 +57,10 @@ def to_hide(now: Sighting, others: Iterable[Sighting]) -> Floats:
     return np.array(hidden, np.float32).reshape(-1, 4)
 
 
-def _covered(box: Floats, by: Floats) -> bool:
+def _covered(box: Floats, others: list[Floats]) -> bool:
+    if not others:
+        return False
+    by = np.array(others)
     low, high = np.maximum(box[:2], by[:, :2]), np.minimum(box[2:], by[:, 2:])
     shared = np.prod(np.maximum(high - low, 0), axis=1)
     return bool(shared.max() >= _COVERED * np.prod(box[2:] - box[:2]))
