@@ -11,7 +11,7 @@ import msgspec
 
 from streamer import __version__
 from streamer.access import Access, tls_context
-from streamer.config import LogSettings, Settings
+from streamer.config import Settings
 from streamer.contract import SCHEMA_VERSION, HelloRecord, encode
 from streamer.face import Frame, FrameResult
 from streamer.fleet import Fleet, StreamReport
@@ -23,6 +23,9 @@ from streamer.media.opening import Host
 from streamer.media.source import StateChange, keep_open
 from streamer.memory import kept_compact
 from streamer.outputs.journal import Journal
+from streamer.outputs.video import VideoRecorder
+from streamer.outputs.videofiles import check_path
+from streamer.outputs.videowriter import VideoFile
 from streamer.pipeline import analyse_stream
 from streamer.serving import Addresses, serving
 from streamer.turns import Share
@@ -40,10 +43,16 @@ class App:
         self._progress = progress
         self._session = uuid.uuid4().hex[:12]
         self._fleet: Fleet | None = None
+        self._video: VideoRecorder | None = None
 
     @property
     def reports(self) -> dict[str, StreamReport]:
         return self._fleet.reports if self._fleet else {}
+
+    @property
+    def videos(self) -> list[VideoFile]:
+        """Those that were written, once the run is over."""
+        return self._video.report.files if self._video else []
 
     async def run(
         self,
@@ -58,13 +67,15 @@ class App:
         if self._settings.server.enabled:  # what must not be served is said before anything is loaded
             Access(self._settings.server)
             tls_context(self._settings.server)
+        if self._settings.video.path:
+            check_path(self._settings.video, self._settings.streams)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(kept_compact())
             workshop = await asyncio.to_thread(Workshop, self._settings, self._progress)
             stack.callback(workshop.close)
             models = await asyncio.to_thread(self._fetch, workshop)
             self._decoding = DecodingBudget(workshop.engine.threads)
-            hub = Hub(self._session, await stack.enter_async_context(_keepers(self._settings.log, self._session)))
+            hub = Hub(self._session, await stack.enter_async_context(self._keepers()))
             self._fleet = Fleet(hub, partial(self._analyse, workshop, models), on_state, raw=self._settings.raw)
             on_ready(await stack.enter_async_context(serving(self._settings, hub, workshop, self._fleet, self._hello)))
             with suppress(TimeoutError):
@@ -105,19 +116,21 @@ class App:
                     workshop.engine.turns.late()
                 yield item
 
+    @asynccontextmanager
+    async def _keepers(self) -> AsyncGenerator[tuple[Output, ...], None]:
+        """The outputs that must lose nothing; complete when the block is left."""
+        settings, keepers = self._settings, list[Output]()
+        async with AsyncExitStack() as stack:
+            if settings.log.path:
+                journal = Journal(settings.log, self._session)
+                stack.push_async_callback(journal.close)
+                keepers.append(journal)
+            if settings.video.path:
+                self._video = VideoRecorder(settings.video, settings.streams, self._session)
+                stack.push_async_callback(self._video.close)
+                keepers.append(self._video)
+            yield tuple(keepers)
+
     def _hello(self) -> bytes:
         states = {name: report.state for name, report in self.reports.items()}
         return encode(HelloRecord(SCHEMA_VERSION, f"facestreamer {__version__}", self._session, list(states), states))
-
-
-@asynccontextmanager
-async def _keepers(log: LogSettings, session: str) -> AsyncGenerator[tuple[Output, ...], None]:
-    """The outputs that must lose nothing; complete when the block is left."""
-    if not log.path:
-        yield ()
-        return
-    journal = Journal(log, session)
-    try:
-        yield (journal,)
-    finally:
-        await journal.close()

@@ -18,6 +18,7 @@ SomeSeconds = Annotated[float, msgspec.Meta(gt=0)]
 Port = Annotated[int, msgspec.Meta(ge=0, le=65535)]
 Role = Literal["view", "control"]
 T = TypeVar("T")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
 _SHORTEST_TOKEN = 8  # characters
 # Also the name of a log file, which may have 255 bytes: up to four a character.
 Name = Annotated[str, msgspec.Meta(pattern=r"^\w[\w. -]{0,59}\Z")]
@@ -251,6 +252,28 @@ class LogSettings(_Strict, frozen=True):
         return Path(self.path).expanduser()
 
 
+class VideoSettings(_Strict, frozen=True):
+    """`path` is a folder that gets a folder of videos for each stream, or of a single stream one `.mp4`, `.mov` or
+    `.mkv` file; empty: no video. In a folder a camera's next video begins at all multiples of `segment_seconds` (UTC).
+
+    With `blur` whatever was taken for a face is made unrecognisable before anything is written. While less than
+    `min_free_mb` of the disk is free nothing is written; the log may go on for longer.
+    """
+
+    path: str = ""
+    blur: bool = False
+    segment_seconds: SomeSeconds = 3600.0
+    min_free_mb: Annotated[float, msgspec.Meta(ge=0)] = 500.0
+
+    def file(self) -> Path:
+        return Path(self.path).expanduser()
+
+    @property
+    def single(self) -> bool:
+        """Whether `path` means one file."""
+        return self.file().suffix.lower() in VIDEO_SUFFIXES and not self.file().is_dir()
+
+
 class ModelSettings(_Strict, frozen=True):
     """`cache` holds weights and compiled models; empty: the user's cache folder. `cards` is one more folder of
     model cards, looked at before the built-in ones.
@@ -277,6 +300,7 @@ class Settings(_Strict, frozen=True):
     server: ServerSettings = ServerSettings()
     images: ImageSettings = ImageSettings()
     log: LogSettings = LogSettings()
+    video: VideoSettings = VideoSettings()
     models: ModelSettings = ModelSettings()
 
     def __post_init__(self) -> None:

@@ -45,8 +45,11 @@ def read_settings(path: Path, environ: Mapping[str, str]) -> Settings:
     log = settings.log
     if log.path:
         log = msgspec.structs.replace(log, path=_beside(base, log.path))
+    video = settings.video
+    if video.path:
+        video = msgspec.structs.replace(video, path=_beside(base, video.path))
     server = _with_secrets(settings.server, base, str(path), environ)
-    return msgspec.structs.replace(settings, streams=streams, server=server, log=log)
+    return msgspec.structs.replace(settings, streams=streams, server=server, log=log, video=video)
 
 
 def _with_secrets(server: ServerSettings, base: Path, where: str, environ: Mapping[str, str]) -> ServerSettings:

@@ -107,7 +107,8 @@ class FrameResult(msgspec.Struct, frozen=True, eq=False):
 
     `dropped` counts the frames that were skipped since the last processed one; `published` is the reading, on the
     axis of `Frame.arrived`, when the result was complete. `alive` are the tracks that go on, even if they are not seen
-    just now; None: nothing new is known of them.
+    just now; None: nothing new is known of them. `found` is all that the detector took for a face, also what is too
+    faint to be shown, not of a track yet, or in a part that does not count.
     """
 
     frame: Frame
@@ -116,6 +117,7 @@ class FrameResult(msgspec.Struct, frozen=True, eq=False):
     dropped: int
     published: float
     alive: frozenset[int] | None = None
+    found: Detections = Detections.none()
 
     @property
     def took(self) -> float:

@@ -84,6 +84,7 @@ class _Seen(msgspec.Struct, eq=False):
     timings: dict[str, float]
     view: _View | None = None
     found: Detections | None = None
+    everything: Detections = Detections.none()  # that the detector found, whether it counts or not
     tracked: Tracked = NOBODY
     place_held: float = 0.0
     looks_held: Float64s = np.zeros(0)
@@ -143,6 +144,7 @@ class _Path:
         seen.timings["prepare"] = _ms(start, ready)
         if view.prepared is not None:
             found = await self._models.detector.detect(view.pixels[view.window], view.prepared)
+            seen.everything = self._regions.placed(found, frame.width, frame.height)
             seen.found = self._regions.counted(found, frame.width, frame.height)
             seen.timings["detect"] = _ms(ready)
 
@@ -178,7 +180,8 @@ class _Path:
         if self._is_old(item.frame):
             return self._skipped(msgspec.structs.replace(item.frame, skipped="stale", pixels=no_pixels))
         dropped, self._dropped = self._dropped, 0
-        return FrameResult(item.frame, faces, item.timings, dropped, time.monotonic(), item.tracked.alive)
+        now, tracked = time.monotonic(), item.tracked
+        return FrameResult(item.frame, faces, item.timings, dropped, now, tracked.alive, item.everything)
 
     def _skipped(self, frame: Frame) -> FrameResult:
         self._dropped += 1

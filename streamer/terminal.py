@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TaskID, TextColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 from streamer.errors import StreamerError, redact
@@ -20,6 +28,7 @@ from streamer.errors import StreamerError, redact
 if TYPE_CHECKING:
     from streamer.app import App
     from streamer.fleet import StreamReport
+    from streamer.outputs.videowriter import VideoFile
     from streamer.serving import Addresses
 
 T = TypeVar("T")
@@ -107,6 +116,68 @@ class StreamLines:
                 str(report.skipped.total()),
             )
         return table
+
+
+_STEP = 0.1  # of a clip, from one line about its progress to the next
+_LOOK = 0.25  # seconds between two looks at it
+
+
+class ClipProgress:
+    """A bar with the time that is left, for a run on a file of `total` pictures (0: unknown); on a pipe, a line for
+    each tenth.
+    """
+
+    def __init__(self, reporter: Reporter, app: "App", total: int) -> None:
+        self._reporter = reporter
+        self._app = app
+        self._total = total
+        speed = TextColumn("{task.fields[speed]}")
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), speed, TimeRemainingColumn())
+        self._progress = Progress(*columns, console=err, transient=True)
+        self._told = 0
+        self._began = 0.0
+
+    async def shown(self, work: Coroutine[Any, Any, T]) -> T:
+        """The result of `work`, watched meanwhile."""
+        watching = asyncio.create_task(self._watch())
+        try:
+            return await work
+        finally:
+            watching.cancel()
+            self._progress.stop()
+
+    def ready(self, _addresses: "Addresses") -> None:
+        """Everything is loaded, and analysis begins."""
+        self._reporter.finish()
+        self._began = time.monotonic()
+
+    async def _watch(self) -> None:
+        task: TaskID | None = None
+        while True:
+            await asyncio.sleep(_LOOK)
+            done = sum(report.next_seq for report in self._app.reports.values())
+            if not done:
+                continue
+            rate = done / max(time.monotonic() - self._began, _LOOK)
+            if not err.is_terminal:
+                self._tell(done, rate)
+                continue
+            if task is None:
+                task = self._progress.add_task("annotating", total=self._total or None, speed="")
+                self._progress.start()
+            self._progress.update(task, completed=done, speed=f"{rate:.0f} fps")
+
+    def _tell(self, done: int, rate: float) -> None:
+        tenths = int(min(done / self._total, 1) / _STEP) if self._total else 0
+        if tenths > self._told:
+            self._told = tenths
+            left = max(self._total - done, 0) / rate
+            err.print(f"{done} of {self._total} pictures, {rate:.0f} fps, {left:.0f} s left")
+
+
+def told(video: "VideoFile") -> str:
+    """A video that was written, in words."""
+    return f"{video.pictures} pictures, {video.seconds:.1f} s, {video.path.stat().st_size / 1e6:.1f} MB"
 
 
 def _state(report: "StreamReport") -> str:

@@ -23,12 +23,13 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("run", "demo", "image", "watch", "check", "doctor", "devices", "probe", "models"):
+    for command in ("run", "demo", "annotate", "image", "watch", "check", "doctor", "devices", "probe", "models"):
         assert command in done.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "demo", "image", "watch", "check", "doctor", "devices", "probe", "models", "models pull"]
+    "command",
+    ["run", "demo", "annotate", "image", "watch", "check", "doctor", "devices", "probe", "models", "models pull"],
 )
 def test_every_command_explains_itself(streamer: Streamer, command: str) -> None:
     done = streamer(*command.split(), "--help")

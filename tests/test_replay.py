@@ -83,7 +83,8 @@ async def test_seeking_begins_a_session_at_that_moment(log: Path) -> None:
 
 async def test_what_is_no_wish_is_refused(log: Path) -> None:
     async with running("log", "replay", log, "--paused") as run, aiohttp.ClientSession() as session:
-        for wish in ({"speed": -1}, {"position": "noon"}, {"faster": True}, []):
+        wishes: list[Any] = [{"speed": -1}, {"position": "noon"}, {"faster": True}, []]
+        for wish in wishes:
             async with session.post(f"{run.page}api/replay", json=wish) as response:
                 assert response.status == 400
                 assert (await response.json())["error"]["hint"]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
-from streamer.cli import inspecting, log, models, running
+from streamer.cli import annotating, inspecting, log, models, running
 from streamer.cli.options import FAILED, USAGE, Cache
 from streamer.config import ModelSettings, Settings
 from streamer.errors import ConfigError, StreamerError
@@ -26,6 +26,7 @@ app = typer.Typer(
 for command in (
     running.run,
     running.demo,
+    annotating.annotate,
     running.image,
     running.watch,
     running.check,

@@ -32,6 +32,11 @@ Log = Annotated[
     str | None,
     typer.Option("--log", help="Write every record into a folder (segments for each stream), or a .jsonl file."),
 ]
+Video = Annotated[
+    str | None,
+    typer.Option(help="Write what is analysed, with boxes and labels, into a .mp4, .mov or .mkv file, or a folder."),
+]
+Blur = Annotated[bool, typer.Option("--blur", help="Make faces unrecognisable in these videos.")]
 Host = Annotated[str | None, typer.Option(help="Address to serve on. [default: 127.0.0.1]")]
 HttpPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Dashboard and Face API. [default: 8080]")]
 WsPort = Annotated[int | None, typer.Option(min=0, max=65535, help="Websocket of the records. [default: 8765]")]
@@ -70,6 +75,8 @@ class Options(msgspec.Struct, frozen=True):
     device: str | None = None
     raw: bool = False
     token_env: str | None = None
+    video: str | None = None
+    blur: bool = False
 
     def applied(self, settings: Settings) -> Settings:
         """Raises ConfigError for a value that the settings do not allow."""
@@ -80,9 +87,11 @@ class Options(msgspec.Struct, frozen=True):
         if self.no_server:
             server = replace(server, enabled=False)
         log = replace(settings.log, path=self.log)
-        return msgspec.structs.replace(
-            replace(settings, pipeline=self.pipeline, device=self.device, raw=self.raw or None), server=server, log=log
-        )
+        video = replace(settings.video, path=self.video, blur=self.blur or None)
+        if self.blur and not video.path:
+            raise ConfigError("--blur is for videos, and none is written", "add --video")
+        plain = replace(settings, pipeline=self.pipeline, device=self.device, raw=self.raw or None)
+        return msgspec.structs.replace(plain, server=server, log=log, video=video)
 
 
 def replace(struct: S, **values: Any) -> S:

@@ -12,6 +12,7 @@ import typer
 from streamer.cli.options import (
     FAILED,
     FINE,
+    Blur,
     Config,
     Device,
     Duration,
@@ -25,6 +26,7 @@ from streamer.cli.options import (
     Source,
     TokenEnv,
     Verbose,
+    Video,
     WsPort,
     deployment,
 )
@@ -40,6 +42,8 @@ def run(
     source: Source = None,
     pipeline: PipelineName = None,
     log: Log = None,
+    video: Video = None,
+    blur: Blur = False,
     host: Host = None,
     http_port: HttpPort = None,
     ws_port: WsPort = None,
@@ -50,16 +54,17 @@ def run(
     device: Device = None,
     verbose: Verbose = False,
 ) -> None:
-    """Analyse cameras and files: serve dashboard and websocket, write the log.
+    """Analyse cameras and files: serve dashboard and websocket, write the log and videos.
 
     The streams of CONFIG.toml and those named by --source run side by side; other options override the configuration.
     A run whose sources are all files ends with them; cameras are opened again whenever they are lost.
     On SIGHUP the configuration is read again: streams that were added, changed or removed in it are, the others go on.
 
     [dim]streamer run --source rtsp://camera.local/stream --log faces.jsonl
+    streamer run --source clip.mp4 --video out.mp4 --blur --no-server
     streamer run deployment.toml --no-server[/dim]
     """
-    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw, token_env)
+    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw, token_env, video, blur)
 
     def read() -> Settings:
         settings = deployment(context.obj, config)
@@ -77,6 +82,8 @@ def demo(
     context: typer.Context,
     pipeline: PipelineName = None,
     log: Log = None,
+    video: Video = None,
+    blur: Blur = False,
     host: Host = None,
     http_port: HttpPort = None,
     ws_port: WsPort = None,
@@ -88,7 +95,7 @@ def demo(
     verbose: Verbose = False,
 ) -> None:
     """The same as run, with a made-up camera that moves over a portrait: try everything without a camera."""
-    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw, token_env)
+    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw, token_env, video, blur)
     settings = msgspec.structs.replace(context.obj, streams={"demo": StreamSettings("demo")})
     sys.exit(_run(options.applied(settings), duration, verbose))
 
@@ -174,6 +181,12 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
         out.print(f"page: http{secure}://{page}; websocket: ws{secure}://{records}")
         out.print(f"access: {_access(server)}", markup=False, soft_wrap=True)
     out.print(f"log: {settings.log.path or 'none'}", markup=False, soft_wrap=True)
+    if settings.video.path:
+        from streamer.outputs.videofiles import check_path
+
+        check_path(settings.video, settings.streams)
+        blurred = ", faces unrecognisable" if settings.video.blur else ""
+        out.print(f"video: {settings.video.path}{blurred}", markup=False, soft_wrap=True)
     out.print("The configuration is fine.")
 
 
@@ -186,7 +199,7 @@ def _access(server: ServerSettings) -> str:
 
 def _run(settings: Settings, duration: float | None, verbose: bool, read: Callable[[], Settings] | None = None) -> int:
     from streamer.app import App
-    from streamer.terminal import StreamLines
+    from streamer.terminal import StreamLines, told
 
     configure_logging(verbose)
     with Reporter() as reporter:
@@ -201,4 +214,7 @@ def _run(settings: Settings, duration: float | None, verbose: bool, read: Callab
 
         with StreamLines(reporter, app_run) as lines:
             work = app_run.run(duration, lines.ready, lines.changed)
-            return FINE if interruptible(work, reload if read else None) else FAILED
+            fine = interruptible(work, reload if read else None)
+    for video in app_run.videos:
+        out.print(f"video: {video.path}: {told(video)}", markup=False, soft_wrap=True)
+    return FINE if fine else FAILED
