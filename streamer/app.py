@@ -44,9 +44,11 @@ class Addresses(msgspec.Struct, frozen=True):
 class App:
     """One run. `reports` can be looked at while it goes on."""
 
-    def __init__(self, settings: Settings, progress: Progress = silent) -> None:
+    def __init__(self, settings: Settings, progress: Progress = silent, outputs: tuple[Output, ...] = ()) -> None:
+        """`outputs` get every record, before the log does."""
         self._settings = settings
         self._progress = progress
+        self._outputs = outputs
         self._session = uuid.uuid4().hex[:12]
         self._fleet: Fleet | None = None
 
@@ -73,7 +75,8 @@ class App:
             stack.callback(workshop.close)
             models = await asyncio.to_thread(self._fetch, workshop)
             self._decoding = DecodingBudget(workshop.engine.threads)
-            hub = Hub(self._session, await stack.enter_async_context(_keepers(self._settings.log, self._session)))
+            keepers = await stack.enter_async_context(_keepers(self._settings.log, self._session))
+            hub = Hub(self._session, (*self._outputs, *keepers))
             self._fleet = Fleet(hub, partial(self._analyse, workshop, models), on_state, raw=self._settings.raw)
             on_ready(await self._serve(stack, hub, workshop, self._fleet))
             with suppress(TimeoutError):

@@ -64,7 +64,19 @@ def test_the_two_commands_are_there() -> None:
 
 
 def test_every_option_that_is_named_exists(streamer: Streamer) -> None:
-    commands = ("", "run", "image", "watch", "doctor", "devices", "probe", "models pull", "log verify", "log cat", "log tail")
+    commands = (
+        "",
+        "run",
+        "image",
+        "watch",
+        "doctor",
+        "devices",
+        "probe",
+        "models pull",
+        "log verify",
+        "log cat",
+        "log tail",
+    )
     shown = "".join(streamer(*command.split(), "--help").stdout for command in commands)
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(re.findall(r"streamer [^\n`]*", README)))):
         assert option in shown

@@ -23,7 +23,7 @@ ROOMS = (
     ("web",),
     ("app", "stills", "doctor", "datasheet"),
     ("api", "terminal"),
-    ("watch",),
+    ("watch", "bench"),
     ("cli",),
     ("__main__",),
 )
