@@ -9,6 +9,8 @@ import pytest
 
 from tests.conftest import Streamer
 
+COMMANDS = ("run", "demo", "image", "watch", "check", "doctor", "devices", "probe", "bench", "log", "models")
+
 
 def test_help_comes_without_the_heavy_libraries() -> None:
     code = """
@@ -23,12 +25,13 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("run", "demo", "image", "watch", "check", "doctor", "devices", "probe", "models"):
+    for command in COMMANDS:
         assert command in done.stdout
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "demo", "image", "watch", "check", "doctor", "devices", "probe", "models", "models pull"]
+    "command",
+    ["run", "demo", "image", "watch", "check", "doctor", "devices", "probe", "bench", "models", "models pull"],
 )
 def test_every_command_explains_itself(streamer: Streamer, command: str) -> None:
     done = streamer(*command.split(), "--help")

@@ -45,10 +45,10 @@ _MOST_STREAMS = 256
 Say = Callable[[str], object]
 
 
-def measure(settings: Settings, clip: Path, seconds: float, live: bool, progress: Progress, say: Say) -> Report:
+def measure(settings: Settings, clip: str, seconds: float, live: bool, progress: Progress, say: Say) -> Report:
     """All about `clip`, in about so many `seconds`, and with `live` about as many again. Raises StreamerError."""
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    stream = StreamSettings(str(clip), loop=True)
+    stream = StreamSettings(clip, loop=True)
     settings = msgspec.structs.replace(settings, server=ServerSettings(enabled=False), streams={"clip": stream})
     seen = _look(stream)
     say("what the models are given")
@@ -110,11 +110,11 @@ def _try(settings: Settings, streams: int, fps: float, seconds: float) -> Try:
     delivered = min(outcome.delivered.get(name, 0.0) for name in many)
     return Try(
         streams=streams,
-        fits=not dropped and latency.p99 < MAX_AGE and delivered >= _ON_TIME * fps,
+        fits=not dropped and bool(outcome.ages) and latency.p99 < MAX_AGE and delivered >= _ON_TIME * fps,
         latency=latency,
         dropped=dropped,
         delivered=round(delivered, 2),
-        cores_busy=round(outcome.cpu * outcome.fps / max(len(outcome.ages), 1), 2),
+        cores_busy=round(outcome.cores, 2),
         peak_mb=round(outcome.peak, 1),
     )
 

@@ -153,8 +153,8 @@ def run_of(runs: list[Outcome]) -> Run:
         fps=round(median(run.fps for run in runs), 2),
         latency=Percentiles.of([age for run in runs for age in run.ages]),
         stages={stage: round(median(run.stages[stage] for run in runs), 2) for stage in runs[0].stages},
-        cpu_ms=round(median(1000 * run.cpu / len(run.ages) for run in runs), 2),
-        cores_busy=round(median(run.cpu * run.fps / len(run.ages) for run in runs), 2),
+        cpu_ms=round(median(1000 * run.cores / run.fps for run in runs), 2),
+        cores_busy=round(median(run.cores for run in runs), 2),
         peak_mb=round(max(run.peak for run in runs), 1),
         first_result=round(median(run.first for run in runs), 2),
     )

@@ -4,11 +4,13 @@ python -m streamer.bench.run < job.json > outcome.json
 """
 
 import asyncio
+import math
 import subprocess
 import sys
 import time
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,8 +25,8 @@ _MEGA = 1 << 20
 
 
 class Job(msgspec.Struct, frozen=True):
-    """Run the streams of `settings` until `frames` results have come, of which the first `warm_up` do not count; or, if
-    that is 0, for `seconds` after `settling` ones from the first result on. `started` is a monotonic time.
+    """Run the streams of `settings` and measure `frames` results after the first `warm_up` ones; or, if that is 0, for
+    `seconds` from `settling` ones after the first result on. `started` is a monotonic time.
     """
 
     settings: Settings
@@ -36,16 +38,16 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came out while it was measured: milliseconds from decoding to publishing of each analysed frame and their
-    mean for each stage, `cpu` seconds, and reasons why others were skipped. `delivered` are frames a second of each
-    stream, `first` the seconds from the start of the process to its first result, `peak` its most memory in megabytes.
+    """What came out while it was measured: milliseconds from decoding to publishing of each analysed frame, their mean
+    for each stage, how many `cores` were busy, and reasons why others were skipped. `delivered` are frames a second of
+    each stream, `first` the seconds from the start of the process to its first result, `peak` its most memory in MB.
     """
 
     fps: float
     ages: list[float]
     stages: dict[str, float]
     faces: float
-    cpu: float
+    cores: float
     skipped: dict[str, int]
     delivered: dict[str, float]
     first: float
@@ -53,38 +55,47 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Tape:
-    """An output that notes when each record came, and the CPU time that the process had used by then."""
+    """An output that notes when each record came. Create it in the event loop."""
 
     name = "tape"
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._until = float("inf")
-        self._seen: list[tuple[float, float, bytes]] = []
+        self._loop = asyncio.get_running_loop()
+        self._seen: list[tuple[float, bytes]] = []
+        self._begin = self._end = _Mark(math.inf, 0.0)
         self.full = asyncio.Event()
 
     async def put(self, message: Message) -> None:
         if message.result is None:
             return
-        now = time.monotonic()
-        self._seen.append((now, time.process_time(), message.data))
-        if len(self._seen) == 1 and not self._job.frames:
-            self._until = now + self._job.settling + self._job.seconds
-        if now >= self._until or len(self._seen) == self._job.frames + self._job.warm_up + 1:
-            self.full.set()
+        self._seen.append((time.monotonic(), message.data))
+        job, count = self._job, len(self._seen)
+        if count == 1 and not job.frames:
+            self._loop.call_later(job.settling, self._start)
+            self._loop.call_later(job.settling + job.seconds, self._stop)
+        if job.frames and count == job.warm_up + 1:
+            self._start()
+        if job.frames and count == job.warm_up + 1 + job.frames:
+            self._stop()
 
     def figures(self) -> dict[str, float]:
         return {"records_total": float(len(self._seen))}
 
+    def _start(self) -> None:
+        self._begin = _Mark(time.monotonic(), time.process_time())
+
+    def _stop(self) -> None:
+        self._end = _Mark(time.monotonic(), time.process_time())
+        self.full.set()
+
     def outcome(self) -> Outcome:
-        """Of what was seen between the first record that counts and the last."""
-        job, seen = self._job, self._seen
-        first = job.warm_up if job.frames else sum(at < seen[0][0] + job.settling for at, _cpu, _data in seen)
-        if len(seen) - first < 2:
-            raise StreamerError("too few results came to tell anything", "measure for longer: --seconds")
-        records = [record for _at, _cpu, data in seen[first + 1 :] if isinstance(record := decode(data), FrameRecord)]
+        """Of what came between start and stop, once it is `full`."""
+        begin, end = self._begin, self._end
+        seconds = end.at - begin.at
+        counted = [decode(data) for at, data in self._seen if begin.at < at <= end.at]
+        records = [record for record in counted if isinstance(record, FrameRecord)]
         done = [record for record in records if record.status == "processed"]
-        seconds = seen[-1][0] - seen[first][0]
         stages: dict[str, list[float]] = defaultdict(list)
         for record in done:
             for stage, ms in record.timings.items():
@@ -92,16 +103,21 @@ class Tape:
         return Outcome(
             fps=len(done) / seconds,
             ages=[record.time.age_ms for record in done],
-            stages={stage: sum(values) / len(done) for stage, values in stages.items()},
+            stages={stage: sum(values) / len(values) for stage, values in stages.items()},
             faces=sum(len(record.faces) for record in done) / max(len(done), 1),
-            cpu=seen[-1][1] - seen[first][1],
+            cores=(end.cpu - begin.cpu) / seconds,
             skipped=dict(Counter(record.reason for record in records if isinstance(record.reason, str))),
-            delivered={
-                stream: count / seconds for stream, count in Counter(record.stream for record in records).items()
-            },
-            first=seen[0][0] - job.started,
+            delivered={name: count / seconds for name, count in Counter(record.stream for record in records).items()},
+            first=self._seen[0][0] - self._job.started,
             peak=_peak() / _MEGA,
         )
+
+
+class _Mark(NamedTuple):
+    """A monotonic time, and the CPU seconds that the process had used by then."""
+
+    at: float
+    cpu: float
 
 
 def in_process(job: Job) -> Outcome:

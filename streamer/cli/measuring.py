@@ -16,7 +16,7 @@ from streamer.terminal import Reporter, err, out
 
 def bench(
     context: typer.Context,
-    clip: Annotated[Path | None, typer.Argument(help="A video file. [default: the demo's scene]")] = None,
+    clip: Annotated[str | None, typer.Argument(help="A video file. [default: the demo's scene]")] = None,
     live: Annotated[bool, typer.Option("--live", help="Also try how many such live streams fit.")] = False,
     seconds: Annotated[float, typer.Option(min=1, max=3600, help="How long to measure, about.")] = 30.0,
     as_json: Json = False,
@@ -36,7 +36,7 @@ def bench(
 
     settings = Options(pipeline=pipeline, device=device).applied(context.obj)
     with tempfile.TemporaryDirectory() as folder, Reporter() as reporter:
-        given = clip or _scene(settings, Path(folder), reporter)
+        given = clip or str(_scene(settings, Path(folder), reporter))
         with err.status("Measuring") if err.is_terminal else nullcontext() as status:
 
             def say(what: str) -> None:
