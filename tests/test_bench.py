@@ -5,11 +5,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamer.bench.limit import Part, frames_per_second
-from streamer.bench.measure import most_that_fit
+from streamer.bench.live import live_streams, most_that_fit
 from streamer.bench.report import Percentiles, limit_of
+from streamer.config import ServerSettings, Settings, StreamSettings
 from tests.conftest import Streamer
 
 Measured = tuple[dict[str, Any], str]
@@ -19,7 +21,7 @@ Measured = tuple[dict[str, Any], str]
 def measured(streamer: Streamer, face_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> Measured:
     """The report on a clip with one face, and the page with its chart."""
     page = tmp_path_factory.mktemp("bench") / "bench.html"
-    done = streamer("bench", face_clip, "--seconds", "2", "--live", "--json", "--html", page, timeout=110)
+    done = streamer("bench", face_clip, "--seconds", "2", "--json", "--html", page, timeout=110)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout), page.read_text()
 
@@ -33,7 +35,7 @@ def test_limit_program_and_their_ratio(measured: Measured) -> None:
     assert all(0.9 <= part["perFrame"] <= 1.1 for part in limit["parts"])  # one face
     assert report["clip"]["faces"] == pytest.approx(1, abs=0.1)
     assert 0 < report["ratio"] <= 1.5
-    assert min(one["run"] / one["limit"] for one in report["rounds"]) <= report["ratio"] + 1e-3
+    assert [one["run"] / one["limit"] for one in report["rounds"]] == pytest.approx([report["ratio"]], abs=0.01)
     assert run["fps"] > 0
     assert 0 < run["latency"]["p50"] <= run["latency"]["p95"] <= run["latency"]["p99"]
     assert set(run["stages"]) == {"prepare", "detect", "track", "describe", "smooth"}
@@ -42,15 +44,16 @@ def test_limit_program_and_their_ratio(measured: Measured) -> None:
     assert 50 < run["peakMb"] < 5000
 
 
-def test_live_streams_are_tried(measured: Measured) -> None:
-    live = measured[0]["live"]
-    tries = {one["streams"]: one for one in live["tries"]}
+def test_live_streams_are_tried(settings: Settings, face_clip: Path) -> None:
+    clip = StreamSettings(str(face_clip), loop=True)
+    run = msgspec.structs.replace(settings, server=ServerSettings(enabled=False), streams={"clip": clip})
+    live = live_streams(run, 25.0, 1.0, print, most=2)
+    tries = {one.streams: one for one in live.tries}
     assert 1 in tries
-    assert all(one["latency"]["p50"] <= one["latency"]["p99"] for one in tries.values())
-    assert all(not one["fits"] or one["dropped"] == 0 for one in tries.values())
-    if live["streams"]:  # on a machine that is very busy not even one may fit
-        assert tries[live["streams"]]["fits"]
-        assert tries[live["streams"]]["delivered"] == pytest.approx(measured[0]["clip"]["fps"], rel=0.1)
+    assert all(one.latency.p50 <= one.latency.p99 for one in live.tries)
+    assert all(not one.fits or (one.dropped == 0 and one.delivered > 20) for one in live.tries)
+    if live.streams:  # on a machine that is very busy not even one may fit
+        assert tries[live.streams].fits
 
 
 def test_the_machine_is_described(measured: Measured) -> None:
@@ -98,11 +101,11 @@ def test_percentiles_of_nothing() -> None:
 def test_what_cannot_be_measured_is_said(streamer: Streamer, tmp_path: Path) -> None:
     (tmp_path / "notes.mp4").write_text("no video")
     for clip, said in (
-        ("notes.mp4", "is it a video?"),
-        ("none.mp4", "no such file"),
+        (tmp_path / "notes.mp4", "holds no video"),
+        (tmp_path / "none.mp4", "no such file"),
         ("rtsp://camera/x", "is not a file"),
     ):
-        done = streamer("bench", clip if "://" in clip else tmp_path / clip, "--seconds", "2")
+        done = streamer("bench", clip)
         assert done.returncode == 1
         assert said in done.stderr
         assert "Traceback" not in done.stderr

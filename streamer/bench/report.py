@@ -92,10 +92,7 @@ class Round(_Wire, frozen=True):
 
     limit: float
     run: float
-
-    @property
-    def ratio(self) -> float:
-        return self.run / self.limit
+    ratio: float
 
 
 class Try(_Wire, frozen=True):
@@ -164,7 +161,7 @@ def rounds_of(limits: list[list[Part]], runs: list[Outcome]) -> list[Round]:
     """Each run with the limits around it, of which there is one more."""
     fps = [frames_per_second(parts) for parts in limits]
     return [
-        Round(round((before + after) / 2, 2), round(run.fps, 2))
+        Round(round((before + after) / 2, 2), round(run.fps, 2), round(2 * run.fps / (before + after), 3))
         for (before, after), run in zip(pairwise(fps), runs, strict=True)
     ]
 
