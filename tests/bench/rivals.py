@@ -28,9 +28,9 @@ from streamer.config import ModelSettings, ServerSettings, Settings, StreamSetti
 DRIVERS = Path(__file__).parent / "drivers"
 PICTURES = 24  # of a clip, spread over it, that a rival gets again and again
 FRAMES, WARM_UP = 150, 25  # of each of our runs
-NODE = ["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix"]
-TFJS = ["@tensorflow/tfjs@4.22.0", "@tensorflow/tfjs-backend-wasm@4.22.0"]
-PIP = ["-m", "pip", "install", "--quiet"]
+NODE = ("npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix")
+TFJS = ("@tensorflow/tfjs@4.22.0", "@tensorflow/tfjs-backend-wasm@4.22.0")
+PIP = ("-m", "pip", "install", "--quiet")
 
 
 class Rival(NamedTuple):
@@ -40,20 +40,20 @@ class Rival(NamedTuple):
 
     name: str
     does: str
-    install: tuple[list[str], ...]
-    run: list[str]
+    install: tuple[tuple[str, ...], ...]
+    run: tuple[str, ...]
 
 
 def _node(name: str, does: str, package: str, driver: str) -> Rival:
-    modules = "FOLDER/node_modules"
-    return Rival(name, does, ([*NODE, "FOLDER", package, *TFJS],), ["node", str(DRIVERS / driver), modules])
+    run = ("node", str(DRIVERS / driver), "FOLDER/node_modules")
+    return Rival(name, does, ((*NODE, "FOLDER", package, *TFJS),), run)
 
 
-def _python(name: str, does: str, driver: str, *packages: list[str]) -> Rival:
+def _python(name: str, does: str, driver: str, *installs: tuple[str, ...]) -> Rival:
     python = "FOLDER/venv/bin/python"
-    installs = [[python, *PIP, *some] for some in packages]
+    create = (sys.executable, "-m", "venv", "FOLDER/venv")
     return Rival(
-        name, does, ([sys.executable, "-m", "venv", "FOLDER/venv"], *installs), [python, str(DRIVERS / driver)]
+        name, does, (create, *((python, *PIP, *packages) for packages in installs)), (python, str(DRIVERS / driver))
     )
 
 
@@ -64,14 +64,14 @@ RIVALS = (
         "fer 25.10.3",
         "boxes, emotions",
         "fer_faces.py",
-        ["tensorflow-cpu", "opencv-contrib-python-headless<5", "setuptools<81", "pandas", "pillow", "requests", "tqdm"],
-        ["--no-deps", "fer==25.10.3"],
+        ("tensorflow-cpu", "opencv-contrib-python-headless<5", "setuptools<81", "pandas", "pillow", "requests", "tqdm"),
+        ("--no-deps", "fer==25.10.3"),
     ),
     _python(
         "mediapipe 0.10.21",
         "boxes",
         "mediapipe_faces.py",
-        ["mediapipe==0.10.21", "opencv-contrib-python-headless<4.12"],
+        ("mediapipe==0.10.21", "opencv-contrib-python-headless<4.12"),
     ),
 )
 
@@ -136,7 +136,7 @@ def _home(folder: Path, rival: Rival) -> Path:
     return folder.resolve() / rival.name.split()[0]
 
 
-def _at(home: Path, command: list[str]) -> list[str]:
+def _at(home: Path, command: tuple[str, ...]) -> list[str]:
     return [part.replace("FOLDER", str(home)) for part in command]
 
 
