@@ -131,16 +131,10 @@ class Report(_Wire, frozen=True):
 
 def limit_of(measured: list[list[Part]]) -> Limit:
     """Medians of several measurements of the same parts."""
-    parts = [
-        LimitPart(
-            one[0].name,
-            one[0].unit,
-            round(median(part.rate for part in one), 1),
-            round(one[0].each, 3),
-            round(median(part.seconds for part in one) * 1000, 3),
-        )
-        for one in zip(*measured, strict=True)
-    ]
+    parts: list[LimitPart] = []
+    for one in zip(*measured, strict=True):
+        rate, each = median(part.rate for part in one), one[0].each
+        parts.append(LimitPart(one[0].name, one[0].unit, round(rate, 1), round(each, 3), round(1000 * each / rate, 3)))
     return Limit(round(median(map(frames_per_second, measured)), 2), parts)
 
 
