@@ -38,9 +38,11 @@ DEMO, PORTRAIT = "demo", "portrait"  # the source, and the card of its picture
 class App:
     """One run. `reports` can be looked at while it goes on."""
 
-    def __init__(self, settings: Settings, progress: Progress = silent) -> None:
+    def __init__(self, settings: Settings, progress: Progress = silent, outputs: tuple[Output, ...] = ()) -> None:
+        """`outputs` get every record, before the log does."""
         self._settings = settings
         self._progress = progress
+        self._outputs = outputs
         self._session = uuid.uuid4().hex[:12]
         self._fleet: Fleet | None = None
         self._video: VideoRecorder | None = None
@@ -75,7 +77,8 @@ class App:
             stack.callback(workshop.close)
             models = await asyncio.to_thread(self._fetch, workshop)
             self._decoding = DecodingBudget(workshop.engine.threads)
-            hub = Hub(self._session, await stack.enter_async_context(self._keepers()))
+            keepers = await stack.enter_async_context(self._keepers())
+            hub = Hub(self._session, (*self._outputs, *keepers))
             self._fleet = Fleet(hub, partial(self._analyse, workshop, models), on_state, raw=self._settings.raw)
             on_ready(await stack.enter_async_context(serving(self._settings, hub, workshop, self._fleet, self._hello)))
             with suppress(TimeoutError):

@@ -4,23 +4,20 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import pytest
 
+from streamer.bench.scene import film
 from streamer.config import ModelSettings, Settings, StreamSettings
 from streamer.face import Frame, Pixels
 from streamer.inference.models import Models, Workshop
 from streamer.media.budget import DecodingBudget
-from streamer.media.demo import FPS, HEIGHT, WIDTH, paint_scene, take_picture
 from streamer.media.opening import Host
 from streamer.media.pictures import encode_jpeg, read_picture
 from streamer.media.source import StateChange, Tally, keep_open
 from streamer.turns import Share, Turns
 
-CLIP_FRAMES = 75
 Source = AsyncGenerator[Frame | StateChange, None]
 
 
@@ -84,24 +81,6 @@ def jpeg(portrait: Pixels) -> bytes:
 @pytest.fixture(scope="session")
 def face_clip(portrait: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return film(portrait, tmp_path_factory.mktemp("clips") / "face.mp4")
-
-
-def film(portrait: Pixels, path: Path, scale: float = 1.0) -> Path:
-    """Three seconds of the demo's moving camera as H.264 without B-frames: 75 frames, one face in each.
-
-    The camera goes forth and back, so that the clip can be played round and round without a jump.
-    """
-    scene = paint_scene(portrait)
-    with av.open(str(path), "w") as writer:
-        stream = writer.add_stream("libx264", rate=Fraction(round(FPS)), options={"bf": "0", "preset": "ultrafast"})
-        stream.width, stream.height = round(WIDTH * scale), round(HEIGHT * scale)
-        stream.pix_fmt, stream.gop_size = "yuv420p", round(FPS)
-        for n in range(CLIP_FRAMES):
-            seen = take_picture(scene, min(n, CLIP_FRAMES - n) / FPS)
-            picture = av.VideoFrame.from_ndarray(seen, format="bgr24")
-            writer.mux(stream.encode(picture.reformat(stream.width, stream.height)))
-        writer.mux(stream.encode())
-    return path
 
 
 Streamer = Callable[..., subprocess.CompletedProcess[str]]

@@ -26,10 +26,10 @@ import aiohttp
 import numpy as np
 from websockets.asyncio.client import connect
 
+from streamer.bench.scene import film
 from streamer.config import Settings
 from streamer.inference.models import Workshop
 from streamer.media.pictures import read_picture
-from tests.conftest import film
 from tests.servers.clips import draw
 from tests.servers.rtsp import RtspServer
 from tests.test_run import Running, frames, records, running

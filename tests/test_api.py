@@ -11,10 +11,10 @@ import pytest
 
 import streamer
 from streamer import FaceAnalyzer, FrameResult
+from streamer.bench.scene import CLIP_FRAMES
 from streamer.config import Settings
 from streamer.errors import ConfigError, NotFoundError, PictureError
 from streamer.face import Face, Pixels
-from tests.conftest import CLIP_FRAMES
 
 
 @pytest.fixture(scope="module")

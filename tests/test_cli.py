@@ -9,6 +9,21 @@ import pytest
 
 from tests.conftest import Streamer
 
+COMMANDS = (
+    "run",
+    "demo",
+    "annotate",
+    "image",
+    "watch",
+    "check",
+    "doctor",
+    "devices",
+    "probe",
+    "bench",
+    "log",
+    "models",
+)
+
 
 def test_help_comes_without_the_heavy_libraries() -> None:
     code = """
@@ -23,13 +38,13 @@ assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for command in ("run", "demo", "annotate", "image", "watch", "check", "doctor", "devices", "probe", "models"):
+    for command in COMMANDS:
         assert command in done.stdout
 
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "demo", "annotate", "image", "watch", "check", "doctor", "devices", "probe", "models", "models pull"],
+    [*COMMANDS, "models pull"],
 )
 def test_every_command_explains_itself(streamer: Streamer, command: str) -> None:
     done = streamer(*command.split(), "--help")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from streamer.bench.scene import CLIP_FRAMES
 from streamer.errors import ConfigError, LogError, OutputError, UnknownSchemaError
 from streamer.face import EMOTIONS, LANDMARKS
 from streamer.log.export import export_log
@@ -13,7 +14,7 @@ from streamer.log.figures import summary
 from streamer.log.stats import of_log
 from streamer.log.times import Span
 from streamer.records import rfc3339
-from tests.conftest import CLIP_FRAMES, Streamer
+from tests.conftest import Streamer
 from tests.logs import Record, face, frames, log, made, written
 
 __all__ = ["frames", "log"]  # fixtures

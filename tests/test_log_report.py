@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from playwright.async_api import Page
 
+from streamer.bench.scene import CLIP_FRAMES
 from streamer.contract import encode
 from streamer.face import Frame, FrameResult, no_pixels
 from streamer.log.report import report
@@ -14,7 +15,7 @@ from streamer.log.stats import of_log
 from streamer.log.times import Span
 from streamer.records import frame_record
 from tests.browser import complaints, page
-from tests.conftest import CLIP_FRAMES, Streamer
+from tests.conftest import Streamer
 
 __all__ = ["complaints", "page"]  # fixtures
 

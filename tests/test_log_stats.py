@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from streamer.bench.scene import CLIP_FRAMES
 from streamer.face import EMOTIONS
 from streamer.log.figures import summary
 from streamer.log.layout import find, new_path
@@ -21,7 +22,7 @@ from streamer.log.stats import decode_line, of_log
 from streamer.log.times import Span
 from streamer.log.upkeep import compress
 from streamer.records import rfc3339
-from tests.conftest import CLIP_FRAMES, Streamer
+from tests.conftest import Streamer
 from tests.logs import START, Record, face, frames, log, made, seconds, written
 
 __all__ = ["frames", "log"]  # fixtures

@@ -11,12 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streamer.bench.scene import CLIP_FRAMES
 from streamer.config import Settings
 from streamer.configfile import parse
 from streamer.contract import FaceObject
 from streamer.inference.models import Workshop
 from streamer.log.upkeep import compress
-from tests.conftest import CLIP_FRAMES, Streamer, unavailable
+from tests.conftest import Streamer, unavailable
 from tests.test_fleet import running
 from tests.test_streams_api import DOOR, serving
 
@@ -71,7 +72,7 @@ def test_the_two_commands_are_there() -> None:
 
 
 def test_every_option_that_is_named_exists(streamer: Streamer) -> None:
-    commands = ["", "run", "annotate", "image", "watch", "doctor", "devices", "probe", "models pull"]
+    commands = ["", "run", "annotate", "image", "watch", "doctor", "devices", "probe", "bench", "models pull"]
     commands += ["log verify", "log cat", "log tail", "log stats", "log export", "log replay"]
     shown = "".join(streamer(*command.split(), "--help").stdout for command in commands)
     for option in set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", "\n".join(re.findall(r"streamer [^\n`]*", README)))):

@@ -25,7 +25,7 @@ ROOMS = (
     ("serving",),
     ("app", "replay", "stills", "doctor", "datasheet"),
     ("api", "terminal"),
-    ("watch",),
+    ("watch", "bench"),
     ("cli",),
     ("__main__",),
 )

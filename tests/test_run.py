@@ -21,10 +21,11 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 from websockets.typing import Origin
 
+from streamer.bench.scene import CLIP_FRAMES
 from streamer.contract import schema
 from streamer.log.layout import find
 from streamer.log.lines import raw_lines
-from tests.conftest import CLIP_FRAMES, Streamer, unavailable
+from tests.conftest import Streamer, unavailable
 from tests.servers.clips import FOLDER
 from tests.servers.gst import GstProcess, missing
 from tests.servers.rtsp import RtspServer

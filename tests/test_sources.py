@@ -10,6 +10,7 @@ import av
 import numpy as np
 import pytest
 
+from streamer.bench.scene import CLIP_FRAMES
 from streamer.config import StreamSettings
 from streamer.errors import (
     CorruptError,
@@ -26,7 +27,7 @@ from streamer.face import Frame
 from streamer.media import demo
 from streamer.media.address import resolve
 from streamer.media.source import StateChange
-from tests.conftest import CLIP_FRAMES, host, opened
+from tests.conftest import host, opened
 from tests.servers.clips import FOLDER, draw, read_number, remux
 from tests.servers.http import HttpServer
 from tests.servers.rtsp import RtspServer

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from streamer import __version__
-from streamer.cli import annotating, inspecting, log, models, running
+from streamer.cli import annotating, inspecting, log, measuring, models, running
 from streamer.cli.options import FAILED, USAGE, Cache
 from streamer.config import ModelSettings, Settings
 from streamer.errors import ConfigError, StreamerError
@@ -33,6 +33,7 @@ for command in (
     inspecting.probe,
     inspecting.doctor,
     inspecting.devices,
+    measuring.bench,
 ):
     app.command()(command)
 app.add_typer(log.app, name="log")

@@ -19,10 +19,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from streamer.bench.scene import film
 from streamer.config import Settings
 from streamer.inference.models import Workshop
 from streamer.media.pictures import read_picture
-from tests.conftest import film
 from tests.servers.rtsp import RtspProcess
 
 WARM_UP = 6.0  # seconds from the first result: until then the machine is still being shared out

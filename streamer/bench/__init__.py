@@ -1,0 +1,1 @@
+"""How fast this machine could be with a clip, and how fast the program is."""
