@@ -18,8 +18,9 @@ import cv2
 import numpy as np
 import pytest
 
+from streamer.bench.scene import CLIP_FRAMES
 from streamer.face import Pixels
-from tests.conftest import CLIP_FRAMES, Streamer
+from tests.conftest import Streamer
 from tests.servers.rtsp import RtspServer
 from tests.test_recording import pictures
 from tests.test_run import Record, frames, records, running
