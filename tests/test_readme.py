@@ -72,6 +72,7 @@ def test_every_option_that_is_named_exists(streamer: Streamer) -> None:
         "doctor",
         "devices",
         "probe",
+        "bench",
         "models pull",
         "log verify",
         "log cat",
