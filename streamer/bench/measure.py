@@ -3,6 +3,7 @@
 import asyncio
 import os
 import platform
+import time
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
@@ -36,7 +37,7 @@ _LEAST_TIME = 0.1  # seconds that anything is measured
 
 def measure(settings: Settings, clip: str, seconds: float, live: bool, progress: Progress, say: Say) -> Report:
     """All about `clip`, in about so many `seconds`, and with `live` about as many again. Raises StreamerError."""
-    load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+    others = _Others()
     stream = StreamSettings(clip, loop=True)
     settings = msgspec.structs.replace(settings, server=ServerSettings(enabled=False), streams={"clip": stream})
     seen = _look(stream)
@@ -55,7 +56,7 @@ def measure(settings: Settings, clip: str, seconds: float, live: bool, progress:
             runs.append(in_process(job))
     rounds = rounds_of(limits, runs)
     return Report(
-        machine=_machine(settings, recording, load),
+        machine=_machine(settings, recording, others.cores()),
         clip=msgspec.structs.replace(seen, frames=recording.frames, faces=round(recording.faces, 3)),
         limit=limit_of(limits),
         run=run_of(runs),
@@ -63,6 +64,31 @@ def measure(settings: Settings, clip: str, seconds: float, live: bool, progress:
         rounds=rounds,
         live=live_streams(settings, seen.fps, each, say) if live else None,
     )
+
+
+class _Others:
+    """How busy other programs are from now on: what the whole machine did, less this process and its children."""
+
+    def __init__(self) -> None:
+        self._start = self._taken()
+        self._at = time.monotonic()
+
+    def cores(self) -> float | None:
+        """Mean number of cores so far; None where the system does not tell."""
+        start, end = self._start, self._taken()
+        if start is None or end is None:
+            return None
+        return round(max(end - start, 0.0) / (time.monotonic() - self._at), 2)
+
+    @staticmethod
+    def _taken() -> float | None:
+        """CPU seconds of others since the machine was started, with those that its host gave to other machines."""
+        path = Path("/proc/stat")
+        if not path.exists():
+            return None
+        user, nice, system, _idle, _waiting, *rest = map(int, path.read_text().split("\n", 1)[0].split()[1:9])
+        own = os.times()
+        return (user + nice + system + sum(rest)) / os.sysconf("SC_CLK_TCK") - sum(own[:4])
 
 
 def _look(stream: StreamSettings) -> Clip:
@@ -80,7 +106,7 @@ def _look(stream: StreamSettings) -> Clip:
         raise typed(error, where.shown) from error
 
 
-def _machine(settings: Settings, recording: Recording, load: float) -> Machine:
+def _machine(settings: Settings, recording: Recording, others: float | None) -> Machine:
     return Machine(
         cpu=_cpu(),
         threads=recording.threads,
@@ -92,7 +118,7 @@ def _machine(settings: Settings, recording: Recording, load: float) -> Machine:
             "FFmpeg": av.ffmpeg_version_info,
             "Python": platform.python_version(),
         },
-        load=round(load, 2),
+        others=others,
     )
 
 

@@ -12,6 +12,7 @@ from rich.table import Table
 from streamer.bench.limit import Part, frames_per_second
 from streamer.bench.run import Outcome
 
+_QUIET = 0.1  # of the machine
 DROPS = ("superseded", "stale", "overload")  # reasons why a machine that is too busy passes a frame over
 
 
@@ -20,14 +21,14 @@ class _Wire(msgspec.Struct, frozen=True, rename="camel", omit_defaults=False):
 
 
 class Machine(_Wire, frozen=True):
-    """Where it was measured. `load` is the system's load average before: what else was running."""
+    """Where it was measured. `others` is how many cores other programs kept busy meanwhile; null where unknown."""
 
     cpu: str
     threads: int
     device: str
     precisions: dict[str, str]
     versions: dict[str, str]
-    load: float
+    others: float | None
 
 
 class Clip(_Wire, frozen=True):
@@ -172,8 +173,8 @@ def table(report: Report) -> RenderableType:
     parts: list[RenderableType] = [head, _limit(report), "", _run(report)]
     if report.live is not None:
         parts += ["", *_live(report.live, c.fps)]
-    if m.load > 0.5:
-        parts += ["", f"[yellow]Other programs were busy (load {m.load:.1f}): absolute figures are too low.[/]"]
+    if m.others is not None and m.others > _QUIET * m.threads:
+        parts += ["", f"[yellow]Other programs kept {m.others:.1f} cores busy: the program is faster than this.[/]"]
     return Group(*parts)
 
 
@@ -221,7 +222,8 @@ def _live(live: Live, fps: float) -> list[RenderableType]:
             f"{one.cores_busy:.2f}",
             f"{one.peak_mb:.0f}",
         )
-    words = f"{live.streams} live streams at {fps:g} fps fit; one has latency {_percentiles(live.one)}"
+    streams = "1 live stream fits" if live.streams == 1 else f"{live.streams} live streams fit"
+    words = f"{streams} at {fps:g} fps; one has latency {_percentiles(live.one)}"
     return [grid, words + (f"; each further one takes {live.further_mb:.0f} MB" if live.streams > 1 else "")]
 
 
