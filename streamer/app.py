@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import partial
 
+import cv2
 import msgspec
 
 from streamer import __version__
@@ -71,6 +72,7 @@ class App:
             tls_context(self._settings.server)
         if self._settings.video.path:
             check_path(self._settings.video, self._settings.streams)
+        cv2.setNumThreads(1)  # pictures are worked on side by side: OpenCV's own threads only wait for each other
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(kept_compact())
             workshop = await asyncio.to_thread(Workshop, self._settings, self._progress)
