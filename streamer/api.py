@@ -14,6 +14,7 @@ from streamer.inference.models import Workshop
 from streamer.media.budget import DecodingBudget
 from streamer.media.opening import Host
 from streamer.media.source import Tally, keep_open
+from streamer.media.veil import veiled
 from streamer.pipeline import analyse_picture, analyse_stream
 
 T = TypeVar("T")
@@ -51,7 +52,8 @@ class FaceAnalyzer:
         return list(self._wait(analyse_picture(picture, self._workshop.models(self._still))))
 
     async def stream(self, url: str) -> AsyncGenerator[FrameResult, None]:
-        """Results of a source, frame by frame, tracked and smoothed; `url` as for `streamer run --source`.
+        """Results of a source, frame by frame, tracked and smoothed; `url` as for `streamer run --source`. Their pixels
+        are what the settings' `privacy` allows to be shown.
 
         Ends with a file; a live source is opened again when it is lost. Raises SourceError for a file that fails.
         """
@@ -62,7 +64,7 @@ class FaceAnalyzer:
         try:
             while (item := await self._here(anext(items, None))) is not None:
                 if isinstance(item, FrameResult):
-                    yield item
+                    yield veiled(item, stream, self._settings.privacy)
                 elif item.state == "ended" and item.error is not None:
                     raise item.error
         finally:

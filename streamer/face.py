@@ -18,9 +18,13 @@ Float64s = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+Judged = Literal["age", "gender", "emotion"]
+JUDGED: tuple[Judged, ...] = ("age", "gender", "emotion")  # what may be only a guess, as in `Face.not_assessed`
+SWITCHED_OFF = "switchedOff"  # the reason of values that nobody wanted to be judged: they are constants
 LANDMARKS = ("eyeLeft", "eyeRight", "nose", "lipLeft", "lipRight")
 
 Clock = Literal["camera", "host", "file"]
+NO_BOXES: Floats = np.zeros((0, 4), np.float32)
 
 
 class Frame(msgspec.Struct, frozen=True, eq=False):
@@ -83,8 +87,9 @@ class Face(msgspec.Struct, frozen=True, eq=False):
     """One face in one picture.
 
     `score`, `female`, `quality` and `emotions` (7,) in the order of `EMOTIONS` are 0-1, `age` is in years;
-    `not_assessed` maps a value's name to the reason why it is only a guess. What is not from this picture says how many
-    seconds ago it was seen: `place_held` box and landmarks, `looks_held` age, gender, emotions and quality.
+    `not_assessed` maps a value's name to the reason why it is only a guess; where nothing is judged but the place,
+    `quality` is None. What is not from this picture says how many seconds ago it was seen: `place_held` box and
+    landmarks, `looks_held` age, gender, emotions and quality.
     """
 
     box: Floats
@@ -93,7 +98,7 @@ class Face(msgspec.Struct, frozen=True, eq=False):
     age: float
     female: float
     emotions: Floats
-    quality: float = 1.0
+    quality: float | None = 1.0
     track_id: int | None = None
     head_pose: HeadPose | None = None
     not_assessed: tuple[tuple[str, str], ...] = ()
@@ -101,13 +106,22 @@ class Face(msgspec.Struct, frozen=True, eq=False):
     looks_held: float = 0.0
     raw: "Face | None" = None
 
+    def guessed(self, value: Judged) -> bool:
+        """Whether a value, one of `JUDGED`, is only a guess or was switched off."""
+        return any(name == value for name, _reason in self.not_assessed)
+
+    def switched_off(self, value: Judged) -> bool:
+        """Whether a value, one of `JUDGED`, is a constant because it is not to be judged."""
+        return (value, SWITCHED_OFF) in self.not_assessed
+
 
 class FrameResult(msgspec.Struct, frozen=True, eq=False):
     """What came of one frame: its faces, largest first, and milliseconds by stage.
 
     `dropped` counts the frames that were skipped since the last processed one; `published` is the reading, on the
     axis of `Frame.arrived`, when the result was complete. `alive` are the tracks that go on, even if they are not seen
-    just now; None: nothing new is known of them.
+    just now; None: nothing new is known of them. `suspects` (n, 4) are boxes of what may be faces, too, but is not
+    told.
     """
 
     frame: Frame
@@ -116,6 +130,7 @@ class FrameResult(msgspec.Struct, frozen=True, eq=False):
     dropped: int
     published: float
     alive: frozenset[int] | None = None
+    suspects: Floats = NO_BOXES
 
     @property
     def took(self) -> float:

@@ -15,11 +15,11 @@ from streamer.analysis.motion import MotionGate
 from streamer.analysis.pace import Looks, Pace
 from streamer.analysis.regions import Regions, Window
 from streamer.analysis.smoothing import Smoother
+from streamer.analysis.suspects import Suspects
 from streamer.analysis.tracking import NOBODY, Tracked, Tracker
 from streamer.config import StreamSettings
-from streamer.face import Detections, Face, Float64s, Frame, FrameResult, Pixels, no_pixels
+from streamer.face import NO_BOXES, Detections, Face, Float64s, Floats, Frame, FrameResult, Pixels, no_pixels
 from streamer.flow import each, ordered
-from streamer.inference.describer import carried
 from streamer.inference.models import Models
 from streamer.media.source import StateChange
 from streamer.turns import Share
@@ -77,13 +77,15 @@ class _View(msgspec.Struct, frozen=True, eq=False):
 
 class _Seen(msgspec.Struct, eq=False):
     """A frame on its way, with what the stations have found so far. `found` is None where faces were not looked for:
-    then they are those of `place_held` seconds ago.
+    then they are those of `place_held` seconds ago. `suspects` are the boxes of all that was found, whether or not it
+    counts.
     """
 
     frame: Frame
     timings: dict[str, float]
     view: _View | None = None
     found: Detections | None = None
+    suspects: Floats = NO_BOXES
     tracked: Tracked = NOBODY
     place_held: float = 0.0
     looks_held: Float64s = np.zeros(0)
@@ -107,6 +109,7 @@ class _Path:
         self._cuts = CutDetector(track.cut)
         self._tracker = Tracker(track, first_track)
         self._looks = Looks(track.lost)
+        self._suspects = Suspects()
         self._smoother = Smoother(pipeline.smooth, track.lost)
         self._searched = 0.0
         self._dropped = 0
@@ -143,6 +146,7 @@ class _Path:
         seen.timings["prepare"] = _ms(start, ready)
         if view.prepared is not None:
             found = await self._models.detector.detect(view.pixels[view.window], view.prepared)
+            seen.suspects = self._regions.placed(found, frame.width, frame.height).boxes
             seen.found = self._regions.counted(found, frame.width, frame.height)
             seen.timings["detect"] = _ms(ready)
 
@@ -162,7 +166,7 @@ class _Path:
     async def _describe(self, seen: _Seen) -> None:
         start, tracked = time.perf_counter(), seen.tracked
         if seen.view is None or seen.found is None:
-            seen.faces = carried(tracked, seen.place_held, seen.looks_held)
+            seen.faces = self._models.describe.carried(tracked, seen.place_held, seen.looks_held)
         else:
             seen.faces = await self._models.describe(seen.view.pixels, tracked.detections, tracked.ids, seen.looks_held)
         seen.timings["describe"] = _ms(start)
@@ -174,11 +178,13 @@ class _Path:
             return self._skipped(item)
         start = time.perf_counter()
         faces = self._smoother.update(item.faces, item.frame.at, self._keep_raw)
+        suspects = self._suspects.update(faces, item.tracked, item.suspects)
         item.timings["smooth"] = _ms(start)
         if self._is_old(item.frame):
             return self._skipped(msgspec.structs.replace(item.frame, skipped="stale", pixels=no_pixels))
         dropped, self._dropped = self._dropped, 0
-        return FrameResult(item.frame, faces, item.timings, dropped, time.monotonic(), item.tracked.alive)
+        alive = item.tracked.alive
+        return FrameResult(item.frame, faces, item.timings, dropped, time.monotonic(), alive, suspects)
 
     def _skipped(self, frame: Frame) -> FrameResult:
         self._dropped += 1

@@ -26,14 +26,19 @@ class Regions:
         right, bottom = np.ceil(high).astype(int).clip((left + 1, top + 1), (width, height))
         return slice(int(top), int(bottom)), slice(int(left), int(right))
 
+    def placed(self, found: Detections, width: int, height: int) -> Detections:
+        """What was found in the window of a picture, in pixels of the whole picture."""
+        rows, columns = self.window(width, height)
+        corner = np.array([columns.start, rows.start], np.float32)
+        if not corner.any():
+            return found
+        return Detections(found.boxes + np.tile(corner, 2), found.scores, found.landmarks + corner)
+
     def counted(self, found: Detections, width: int, height: int) -> Detections:
         """Of what was found in the window of a picture: that with its centre in the region and in no mask, in pixels of
         the whole picture.
         """
-        rows, columns = self.window(width, height)
-        corner = np.array([columns.start, rows.start], np.float32)
-        if corner.any():
-            found = Detections(found.boxes + np.tile(corner, 2), found.scores, found.landmarks + corner)
+        found = self.placed(found, width, height)
         if self._region is None and not self._masks:
             return found
         centres = (found.boxes[:, :2] + found.boxes[:, 2:]) * np.array([0.5 / width, 0.5 / height], np.float32)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from streamer.face import EMOTIONS, Face, Floats, Pixels
+from streamer.face import EMOTIONS, NO_BOXES, Face, Floats, Pixels
 
 _MARGIN = 0.25  # of a face's box on each side: hair and chin are outside of it, and it may have moved
 _BLOCKS = 6  # across a face: what is left tells where it is, not who
@@ -15,12 +15,14 @@ _TEXT, _SMALLEST_TEXT = 0.5, 0.4  # size of labels in a picture 720 pixels high,
 _GOLDEN = 0.618  # of the colour circle from one track to the next: neighbours differ
 
 
-def pixelate(pixels: Pixels, faces: Sequence[Face]) -> Pixels:
-    """A copy of `pixels` in which each face is but a few blocks of its mean colours. Nothing gives back the rest."""
+def pixelate(pixels: Pixels, faces: Sequence[Face], more: Floats = NO_BOXES) -> Pixels:
+    """A copy of `pixels` in which each face, and what is in `more` boxes (n, 4), is but a few blocks of its mean
+    colours. Nothing gives back the rest.
+    """
     result = pixels.copy()
     height, width = pixels.shape[:2]
-    for face in faces:
-        x1, y1, x2, y2 = _around(face.box, width, height)
+    for box in (*(face.box for face in faces), *more):
+        x1, y1, x2, y2 = _around(box, width, height)
         if x2 <= x1 or y2 <= y1:
             continue
         part = pixels[y1:y2, x1:x2]
@@ -42,15 +44,21 @@ def draw(pixels: Pixels, faces: Sequence[Face], scale: float = 1.0) -> Pixels:
         cv2.rectangle(result, (x1, y1), (x2, y2), colour, max(round(2 * unit), 1), cv2.LINE_AA)
         for x, y in face.landmarks * scale:
             cv2.circle(result, (round(float(x)), round(float(y))), max(round(2 * unit), 1), colour, -1, cv2.LINE_AA)
-        _label(result, label(face), (x1, y2), colour, unit)
+        if text := label(face):
+            _label(result, text, (x1, y2), colour, unit)
     return result
 
 
 def label(face: Face) -> str:
-    """A face in a few words."""
-    number = f"#{face.track_id} " if face.track_id is not None else ""
-    who = "woman" if face.female >= 0.5 else "man"
-    return f"{number}{who} {max(round(face.age), 0)} {EMOTIONS[int(np.argmax(face.emotions))]}"
+    """A face in a few words, as far as it was judged."""
+    words = [] if face.track_id is None else [f"#{face.track_id}"]
+    if not face.guessed("gender"):
+        words.append("woman" if face.female >= 0.5 else "man")
+    if not face.guessed("age"):
+        words.append(str(max(round(face.age), 0)))
+    if not face.guessed("emotion"):
+        words.append(EMOTIONS[int(np.argmax(face.emotions))])
+    return " ".join(words)
 
 
 def _around(box: Floats, width: int, height: int) -> tuple[int, int, int, int]:
