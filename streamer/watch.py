@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatu
 
 from streamer.contract import FaceObject, FrameRecord, HelloRecord, MissedRecord, TrackRecord, decode
 from streamer.errors import ConfigError, SubscriptionError, UnauthorizedError, UnreachableError
+from streamer.records import judged
 from streamer.terminal import complain, out
 
 _OPEN_TIMEOUT = 8.0  # seconds
@@ -109,17 +110,21 @@ def shown(data: bytes) -> str:
     if isinstance(record, TrackRecord):
         when = f"{record.last.captured[11:23]}  {escape(record.stream)}  #{record.last.seq}"
         seen = f"left after {record.seconds:.1f} s, {record.frames} frames"
-        return f"[bold]{when}  {_person(record.track_id, record)}[/] {seen}"
+        return f"[bold]{when}  {_person(record.track_id, record, record.best.face)}[/] {seen}"
     reason = f": {record.error.message} ({record.error.hint})" if record.error else ""
     return f"[bold]{record.at[11:23]}  {escape(record.stream)}  {record.state}[/]{escape(reason)}"
 
 
 def _face(face: FaceObject) -> str:
-    return _person(face.track_id or None, face)
+    return _person(face.track_id or None, face, face)
 
 
-def _person(number: int | None, looks: FaceObject | TrackRecord) -> str:
+def _person(number: int | None, looks: FaceObject | TrackRecord, face: FaceObject) -> str:
+    """Somebody's looks, as far as those of `face` were judged."""
     emotions = {name: getattr(looks.emotions, name) for name in looks.emotions.__struct_fields__}
     top = max(emotions, key=lambda name: emotions[name])
-    shown = f"#{number} " if number else ""
-    return f"{shown}[cyan]{looks.gender.value.lower()} {looks.age}[/] {top} {emotions[top]:.0%}"
+    gender = looks.gender.value.lower() if judged(face, "gender") else ""
+    age = str(looks.age) if judged(face, "age") else ""
+    person = " ".join(filter(None, (gender, age))) or "person"
+    feeling = f"{top} {emotions[top]:.0%}" if judged(face, "emotion") else ""
+    return " ".join(filter(None, (f"#{number}" if number else "", f"[cyan]{person}[/]", feeling)))

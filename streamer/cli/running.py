@@ -28,7 +28,7 @@ from streamer.cli.options import (
     WsPort,
     deployment,
 )
-from streamer.config import ServerSettings, Settings, StreamSettings, stream_name
+from streamer.config import PrivacySettings, ServerSettings, Settings, StreamSettings, stream_name
 from streamer.configfile import read_pipeline
 from streamer.errors import ConfigError, StreamerError, redact_address
 from streamer.terminal import Reporter, complain, configure_logging, interruptible, out
@@ -174,6 +174,7 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
         out.print(f"page: http{secure}://{page}; websocket: ws{secure}://{records}")
         out.print(f"access: {_access(server)}", markup=False, soft_wrap=True)
     out.print(f"log: {settings.log.path or 'none'}", markup=False, soft_wrap=True)
+    out.print(f"privacy: {_privacy(settings.privacy)}", markup=False, soft_wrap=True)
     out.print("The configuration is fine.")
 
 
@@ -182,6 +183,15 @@ def _access(server: ServerSettings) -> str:
     tokens = ", ".join(f"{name} ({token.role})" for name, token in server.tokens.items())
     others = "everybody may view" if server.anonymous else "nobody else" if tokens else "this machine only"
     return f"tokens {tokens}; {others}" if tokens else others
+
+
+def _privacy(privacy: PrivacySettings) -> str:
+    """What is switched off, in words."""
+    off = [name for name in ("emotions", "age", "gender", "pictures") if not getattr(privacy, name)]
+    words = [f"{', '.join(off)} switched off"] if off else []
+    words += ["coordinates only"] if privacy.coordinates_only else []
+    words += ["faces in pictures unrecognisable"] if privacy.blur and privacy.pictures else []
+    return "; ".join(words) or "nothing is switched off"
 
 
 def _run(settings: Settings, duration: float | None, verbose: bool, read: Callable[[], Settings] | None = None) -> int:

@@ -26,6 +26,7 @@ const REASONS = {
   profile: "turned away",
   blurred: "picture of the face too blurred",
   noLandmarks: "face hardly visible",
+  switchedOff: "switched off",
 };
 const NBSP = "\u00a0";
 const FONT = '600 SIZEpx system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", "Liberation Sans", sans-serif';
