@@ -14,7 +14,7 @@ from streamer.inference.models import Workshop
 from streamer.media.budget import DecodingBudget
 from streamer.media.opening import Host
 from streamer.media.source import Tally, keep_open
-from streamer.media.veil import veiled
+from streamer.media.veil import Veil
 from streamer.pipeline import analyse_picture, analyse_stream
 
 T = TypeVar("T")
@@ -60,11 +60,12 @@ class FaceAnalyzer:
         models = await asyncio.to_thread(self._workshop.models, self._live)
         portrait = await asyncio.to_thread(self._workshop.picture, PORTRAIT) if url == DEMO else None
         stream, host = StreamSettings(url), Host(self._workshop.engine.threads, self._decoding, portrait)
+        veil = Veil(stream, self._settings.privacy)
         items = analyse_stream(stream, lambda share: keep_open(stream, share, host, Tally()), models)
         try:
             while (item := await self._here(anext(items, None))) is not None:
                 if isinstance(item, FrameResult):
-                    yield veiled(item, stream, self._settings.privacy)
+                    yield veil.over(item)
                 elif item.state == "ended" and item.error is not None:
                     raise item.error
         finally:

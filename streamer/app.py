@@ -21,7 +21,7 @@ from streamer.inference.store import Progress, silent
 from streamer.media.budget import DecodingBudget
 from streamer.media.opening import Host
 from streamer.media.source import StateChange, keep_open
-from streamer.media.veil import veiled
+from streamer.media.veil import Veil
 from streamer.memory import kept_compact
 from streamer.outputs.fanout import Fanout
 from streamer.outputs.journal import Journal
@@ -108,14 +108,14 @@ class App:
         def source(share: Share) -> AsyncGenerator[Frame | StateChange, None]:
             return keep_open(stream, share, host, report.source, report.next_seq)
 
-        privacy = self._settings.privacy
-        raw = not privacy.coordinates_only
+        veil = Veil(stream, self._settings.privacy)
+        raw = not self._settings.privacy.coordinates_only
         async with aclosing(analyse_stream(stream, source, models, raw, report.next_track)) as items:
             async for item in items:
                 if isinstance(item, FrameResult) and item.frame.live and item.took > _LATE * stream.max_age:
                     self._decoding.late()
                     workshop.engine.turns.late()
-                yield veiled(item, stream, privacy) if isinstance(item, FrameResult) else item
+                yield veil.over(item) if isinstance(item, FrameResult) else item
 
     async def _serve(self, stack: AsyncExitStack, hub: Hub, workshop: Workshop, fleet: Fleet) -> Addresses:
         server = self._settings.server

@@ -230,29 +230,6 @@ class ImageSettings(_Strict, frozen=True):
     upload_timeout: SomeSeconds = 30.0
 
 
-class LogSettings(_Strict, frozen=True):
-    """`path` is a folder that gets a folder of segments for each stream, or a single `.jsonl` file; empty: no log.
-
-    A new segment begins after `segment_mb` megabytes, and at all multiples of `segment_seconds` (UTC). Complete ones
-    are compressed, and deleted when they are older than `keep_days`, or the oldest when all together are larger than
-    `keep_gb` (0: never). While less than `min_free_mb` of the disk is free nothing is recorded, and that is recorded
-    later. What was written is forced onto the disk every `fsync_interval` seconds, after every write, or never.
-    """
-
-    path: str = ""
-    segment_mb: Annotated[float, msgspec.Meta(gt=0)] = 64.0
-    segment_seconds: SomeSeconds = 3600.0
-    compress: bool = True
-    keep_days: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    keep_gb: Annotated[float, msgspec.Meta(ge=0)] = 0.0
-    min_free_mb: Annotated[float, msgspec.Meta(ge=0)] = 200.0
-    fsync: Literal["never", "interval", "always"] = "interval"
-    fsync_interval: SomeSeconds = 1.0
-
-    def file(self) -> Path:
-        return Path(self.path).expanduser()
-
-
 class PrivacySettings(_Strict, frozen=True):
     """What is judged, shown and told of people, in streams and stills alike.
 
@@ -280,6 +257,29 @@ class PrivacySettings(_Strict, frozen=True):
         return msgspec.structs.replace(pipeline, attributes=msgspec.structs.replace(pipeline.attributes, **off))
 
 
+class LogSettings(_Strict, frozen=True):
+    """`path` is a folder that gets a folder of segments for each stream, or a single `.jsonl` file; empty: no log.
+
+    A new segment begins after `segment_mb` megabytes, and at all multiples of `segment_seconds` (UTC). Complete ones
+    are compressed, and deleted when they are older than `keep_days`, or the oldest when all together are larger than
+    `keep_gb` (0: never). While less than `min_free_mb` of the disk is free nothing is recorded, and that is recorded
+    later. What was written is forced onto the disk every `fsync_interval` seconds, after every write, or never.
+    """
+
+    path: str = ""
+    segment_mb: Annotated[float, msgspec.Meta(gt=0)] = 64.0
+    segment_seconds: SomeSeconds = 3600.0
+    compress: bool = True
+    keep_days: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    keep_gb: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    min_free_mb: Annotated[float, msgspec.Meta(ge=0)] = 200.0
+    fsync: Literal["never", "interval", "always"] = "interval"
+    fsync_interval: SomeSeconds = 1.0
+
+    def file(self) -> Path:
+        return Path(self.path).expanduser()
+
+
 class ModelSettings(_Strict, frozen=True):
     """`cache` holds weights and compiled models; empty: the user's cache folder. `cards` is one more folder of
     model cards, looked at before the built-in ones.
@@ -305,8 +305,8 @@ class Settings(_Strict, frozen=True):
     streams: dict[Name, StreamSettings] = {}
     server: ServerSettings = ServerSettings()
     images: ImageSettings = ImageSettings()
-    log: LogSettings = LogSettings()
     privacy: PrivacySettings = PrivacySettings()
+    log: LogSettings = LogSettings()
     models: ModelSettings = ModelSettings()
 
     def __post_init__(self) -> None:

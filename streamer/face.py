@@ -24,7 +24,6 @@ SWITCHED_OFF = "switchedOff"  # the reason of values that nobody wanted to be ju
 LANDMARKS = ("eyeLeft", "eyeRight", "nose", "lipLeft", "lipRight")
 
 Clock = Literal["camera", "host", "file"]
-NO_BOXES: Floats = np.zeros((0, 4), np.float32)
 
 
 class Frame(msgspec.Struct, frozen=True, eq=False):
@@ -87,9 +86,9 @@ class Face(msgspec.Struct, frozen=True, eq=False):
     """One face in one picture.
 
     `score`, `female`, `quality` and `emotions` (7,) in the order of `EMOTIONS` are 0-1, `age` is in years;
-    `not_assessed` maps a value's name to the reason why it is only a guess; where nothing is judged but the place,
-    `quality` is None. What is not from this picture says how many seconds ago it was seen: `place_held` box and
-    landmarks, `looks_held` age, gender, emotions and quality.
+    `not_assessed` maps a value's name to the reason why it is only a guess; with `coordinates_only` there are but box,
+    score, landmarks and track, and neither pose nor quality. What is not from this picture says how many
+    seconds ago it was seen: `place_held` box and landmarks, `looks_held` age, gender, emotions and quality.
     """
 
     box: Floats
@@ -98,20 +97,21 @@ class Face(msgspec.Struct, frozen=True, eq=False):
     age: float
     female: float
     emotions: Floats
-    quality: float | None = 1.0
+    quality: float = 1.0
     track_id: int | None = None
     head_pose: HeadPose | None = None
     not_assessed: tuple[tuple[str, str], ...] = ()
     place_held: float = 0.0
     looks_held: float = 0.0
     raw: "Face | None" = None
+    coordinates_only: bool = False
 
     def guessed(self, value: Judged) -> bool:
-        """Whether a value, one of `JUDGED`, is only a guess or was switched off."""
+        """Whether a value is only a guess, or a constant."""
         return any(name == value for name, _reason in self.not_assessed)
 
     def switched_off(self, value: Judged) -> bool:
-        """Whether a value, one of `JUDGED`, is a constant because it is not to be judged."""
+        """Whether a value is a constant because it is not to be judged."""
         return (value, SWITCHED_OFF) in self.not_assessed
 
 
@@ -120,8 +120,8 @@ class FrameResult(msgspec.Struct, frozen=True, eq=False):
 
     `dropped` counts the frames that were skipped since the last processed one; `published` is the reading, on the
     axis of `Frame.arrived`, when the result was complete. `alive` are the tracks that go on, even if they are not seen
-    just now; None: nothing new is known of them. `suspects` (n, 4) are boxes of what may be faces, too, but is not
-    told.
+    just now; None: nothing new is known of them. `found` is all that the detector took for a face, also what is too
+    faint to be shown, not of a track yet, or in a part that does not count.
     """
 
     frame: Frame
@@ -130,7 +130,7 @@ class FrameResult(msgspec.Struct, frozen=True, eq=False):
     dropped: int
     published: float
     alive: frozenset[int] | None = None
-    suspects: Floats = NO_BOXES
+    found: Detections = Detections.none()
 
     @property
     def took(self) -> float:

@@ -15,10 +15,9 @@ from streamer.analysis.motion import MotionGate
 from streamer.analysis.pace import Looks, Pace
 from streamer.analysis.regions import Regions, Window
 from streamer.analysis.smoothing import Smoother
-from streamer.analysis.suspects import Suspects
 from streamer.analysis.tracking import NOBODY, Tracked, Tracker
 from streamer.config import StreamSettings
-from streamer.face import NO_BOXES, Detections, Face, Float64s, Floats, Frame, FrameResult, Pixels, no_pixels
+from streamer.face import Detections, Face, Float64s, Frame, FrameResult, Pixels, no_pixels
 from streamer.flow import each, ordered
 from streamer.inference.models import Models
 from streamer.media.source import StateChange
@@ -77,15 +76,14 @@ class _View(msgspec.Struct, frozen=True, eq=False):
 
 class _Seen(msgspec.Struct, eq=False):
     """A frame on its way, with what the stations have found so far. `found` is None where faces were not looked for:
-    then they are those of `place_held` seconds ago. `suspects` are the boxes of all that was found, whether or not it
-    counts.
+    then they are those of `place_held` seconds ago.
     """
 
     frame: Frame
     timings: dict[str, float]
     view: _View | None = None
     found: Detections | None = None
-    suspects: Floats = NO_BOXES
+    everything: Detections = Detections.none()  # that the detector found, whether it counts or not
     tracked: Tracked = NOBODY
     place_held: float = 0.0
     looks_held: Float64s = np.zeros(0)
@@ -109,7 +107,6 @@ class _Path:
         self._cuts = CutDetector(track.cut)
         self._tracker = Tracker(track, first_track)
         self._looks = Looks(track.lost)
-        self._suspects = Suspects()
         self._smoother = Smoother(pipeline.smooth, track.lost)
         self._searched = 0.0
         self._dropped = 0
@@ -146,7 +143,7 @@ class _Path:
         seen.timings["prepare"] = _ms(start, ready)
         if view.prepared is not None:
             found = await self._models.detector.detect(view.pixels[view.window], view.prepared)
-            seen.suspects = self._regions.placed(found, frame.width, frame.height).boxes
+            seen.everything = self._regions.placed(found, frame.width, frame.height)
             seen.found = self._regions.counted(found, frame.width, frame.height)
             seen.timings["detect"] = _ms(ready)
 
@@ -178,13 +175,12 @@ class _Path:
             return self._skipped(item)
         start = time.perf_counter()
         faces = self._smoother.update(item.faces, item.frame.at, self._keep_raw)
-        suspects = self._suspects.update(faces, item.tracked, item.suspects)
         item.timings["smooth"] = _ms(start)
         if self._is_old(item.frame):
             return self._skipped(msgspec.structs.replace(item.frame, skipped="stale", pixels=no_pixels))
         dropped, self._dropped = self._dropped, 0
-        alive = item.tracked.alive
-        return FrameResult(item.frame, faces, item.timings, dropped, time.monotonic(), alive, suspects)
+        now, tracked = time.monotonic(), item.tracked
+        return FrameResult(item.frame, faces, item.timings, dropped, now, tracked.alive, item.everything)
 
     def _skipped(self, frame: Frame) -> FrameResult:
         self._dropped += 1

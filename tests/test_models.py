@@ -27,7 +27,6 @@ async def test_the_portrait_shows_one_smiling_woman(accurate: Models, portrait: 
     assert 25 <= face.age <= 55
     assert EMOTIONS[int(np.argmax(face.emotions))] == "happy"
     assert face.emotions.sum() == pytest.approx(1, abs=1e-3)
-    assert face.quality is not None
     assert face.quality > 0.5
     left, top, right, bottom = face.box
     assert (left < TRUTH[:, 0]).all()

@@ -178,7 +178,7 @@ def _completed(face: Face, last: Face | None) -> Face:
 def _weight(face: Face) -> float:
     """What a picture of a face counts for: nothing where its values are guesses, so that they freeze."""
     guessed = any(reason != SWITCHED_OFF for _value, reason in face.not_assessed)
-    return 0.0 if guessed or face.quality is None else face.quality**2
+    return 0.0 if guessed else face.quality**2
 
 
 class Smoother:

@@ -52,7 +52,7 @@ class _Open:
             self.emotions += since * face.emotions
         if not guessed & {"age", "gender"} or any(name == "age" for name, _reason in self.looks.not_assessed):
             self.looks = face
-        if not (face.place_held or face.looks_held) and (face.quality or 0) > (self.best.face.quality or 0):
+        if not (face.place_held or face.looks_held) and face.quality > self.best.face.quality:
             self.best = seen
         self.last = seen.frame
         self.frames += 1

@@ -173,16 +173,9 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
         page, records = f"{server.host}:{server.http_port}/", f"{server.host}:{server.ws_port}/"
         out.print(f"page: http{secure}://{page}; websocket: ws{secure}://{records}")
         out.print(f"access: {_access(server)}", markup=False, soft_wrap=True)
-    out.print(f"log: {settings.log.path or 'none'}", markup=False, soft_wrap=True)
     out.print(f"privacy: {_privacy(settings.privacy)}", markup=False, soft_wrap=True)
+    out.print(f"log: {settings.log.path or 'none'}", markup=False, soft_wrap=True)
     out.print("The configuration is fine.")
-
-
-def _access(server: ServerSettings) -> str:
-    """Who may do what, in words."""
-    tokens = ", ".join(f"{name} ({token.role})" for name, token in server.tokens.items())
-    others = "everybody may view" if server.anonymous else "nobody else" if tokens else "this machine only"
-    return f"tokens {tokens}; {others}" if tokens else others
 
 
 def _privacy(privacy: PrivacySettings) -> str:
@@ -192,6 +185,13 @@ def _privacy(privacy: PrivacySettings) -> str:
     words += ["coordinates only"] if privacy.coordinates_only else []
     words += ["faces in pictures unrecognisable"] if privacy.blur and privacy.pictures else []
     return "; ".join(words) or "nothing is switched off"
+
+
+def _access(server: ServerSettings) -> str:
+    """Who may do what, in words."""
+    tokens = ", ".join(f"{name} ({token.role})" for name, token in server.tokens.items())
+    others = "everybody may view" if server.anonymous else "nobody else" if tokens else "this machine only"
+    return f"tokens {tokens}; {others}" if tokens else others
 
 
 def _run(settings: Settings, duration: float | None, verbose: bool, read: Callable[[], Settings] | None = None) -> int:

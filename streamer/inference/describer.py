@@ -35,11 +35,11 @@ class _Looks(msgspec.Struct, frozen=True, eq=False):
     age: float
     female: float
     emotions: Floats
-    quality: float | None
+    quality: float
     not_assessed: tuple[tuple[str, str], ...]
 
 
-_NOBODY = _Looks(0.0, 0.5, np.full(7, 1 / 7, np.float32), None, ())  # what is told where nothing is known
+_NOBODY = _Looks(0.0, 0.5, np.full(7, 1 / 7, np.float32), 0.0, ())  # what is told where nothing is known
 
 
 class _Crops(msgspec.Struct, frozen=True, eq=False):
@@ -84,6 +84,7 @@ class Describer:
                 track_id=int(tracked.ids[i]),
                 place_held=place_held,
                 looks_held=self._held(looks_held[i]),
+                coordinates_only=self._coordinates_only,
                 **msgspec.structs.asdict(self._nobody),
             )
             for i in order
@@ -117,6 +118,7 @@ class Describer:
                 track_id=int(ids[i]) if ids is not None else None,
                 head_pose=self._pose(shape, i),
                 looks_held=self._held(held[i]),
+                coordinates_only=self._coordinates_only,
                 **msgspec.structs.asdict(looks.get(i, self._nobody)),
             )
             for i in order.tolist()

@@ -1,32 +1,39 @@
 """Faces drawn onto a picture, or made unrecognisable in it."""
 
 import colorsys
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
 
-from streamer.face import EMOTIONS, NO_BOXES, Face, Floats, Pixels
+from streamer.face import EMOTIONS, Face, Floats, Pixels
 
 _MARGIN = 0.25  # of a face's box on each side: hair and chin are outside of it, and it may have moved
-_BLOCKS = 6  # across a face: what is left tells where it is, not who
+_BLOCKS = 7  # across a face with its margin, at most: what is left tells where it is, not who
 _SMALLEST = 8  # pixels in a block's side
 _TEXT, _SMALLEST_TEXT = 0.5, 0.4  # size of labels in a picture 720 pixels high, and in any, as OpenCV counts it
 _GOLDEN = 0.618  # of the colour circle from one track to the next: neighbours differ
 
 
-def pixelate(pixels: Pixels, faces: Sequence[Face], more: Floats = NO_BOXES) -> Pixels:
-    """A copy of `pixels` in which each face, and what is in `more` boxes (n, 4), is but a few blocks of its mean
-    colours. Nothing gives back the rest.
-    """
+def pixelate(pixels: Pixels, faces: Sequence[Face]) -> Pixels:
+    """A copy of `pixels` in which each face is but a few blocks of its mean colours. Nothing gives back the rest."""
+    return pixelate_boxes(pixels, [face.box for face in faces])
+
+
+def pixelate_boxes(pixels: Pixels, boxes: Iterable[Floats]) -> Pixels:
+    """The same with the faces given by their boxes (4,)."""
     result = pixels.copy()
     height, width = pixels.shape[:2]
-    for box in (*(face.box for face in faces), *more):
-        x1, y1, x2, y2 = _around(box, width, height)
+    for box in boxes:
+        x1, y1, x2, y2 = around(box, width, height)
         if x2 <= x1 or y2 <= y1:
             continue
+        # Blocks stay where they are while the box trembles: else many pictures of a face would tell more than one.
+        side = max(_rounded_up(min(x2 - x1, y2 - y1) / _BLOCKS), _SMALLEST)
+        x1, y1, x2, y2 = x1 // side * side, y1 // side * side, -(-x2 // side) * side, -(-y2 // side) * side
+        x2, y2 = min(x2, width), min(y2, height)
         part = pixels[y1:y2, x1:x2]
-        side = max(min(x2 - x1, y2 - y1) // _BLOCKS, _SMALLEST)
         few = cv2.resize(part, (max((x2 - x1) // side, 1), max((y2 - y1) // side, 1)), interpolation=cv2.INTER_AREA)
         result[y1:y2, x1:x2] = cv2.resize(few, (x2 - x1, y2 - y1), interpolation=cv2.INTER_NEAREST)
     return result
@@ -61,12 +68,18 @@ def label(face: Face) -> str:
     return " ".join(words)
 
 
-def _around(box: Floats, width: int, height: int) -> tuple[int, int, int, int]:
+def around(box: Floats, width: int, height: int) -> tuple[int, int, int, int]:
     """The box with a margin, cut to the picture, in whole pixels."""
     x1, y1, x2, y2 = (float(v) for v in box)
     dx, dy = _MARGIN * (x2 - x1), _MARGIN * (y2 - y1)
     left, top = max(int(x1 - dx), 0), max(int(y1 - dy), 0)
     return left, top, min(int(x2 + dx) + 1, width), min(int(y2 + dy) + 1, height)
+
+
+def _rounded_up(side: float) -> int:
+    """To 8, 12, 16, 24, 32 ... pixels: few sizes, so that a face that comes nearer has the same one for a while."""
+    power = 1 << math.ceil(math.log2(max(side, 1.0)))
+    return power * 3 // 4 if power * 3 / 4 >= side else power
 
 
 def _label(pixels: Pixels, text: str, below: tuple[int, int], colour: tuple[int, int, int], unit: float) -> None:

@@ -116,7 +116,7 @@ def render(result: FrameResult, wish: Wish) -> bytes:
     """The picture of a result as it is wanted, as JPEG."""
     pixels = result.frame.pixels()
     if wish.blur:
-        pixels = pixelate(pixels, result.faces, result.suspects)
+        pixels = pixelate(pixels, result.faces)
     pixels = shrunk(pixels, wish.width)
     if wish.overlay:
         pixels = draw(pixels, result.faces, pixels.shape[1] / result.frame.width)

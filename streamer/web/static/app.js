@@ -32,10 +32,10 @@ let news = new Map(); // state changes that wait to be read out
 
 async function serverInfo() {
   const info = await (await request("/api/info")).json();
-  setText(byId("version"), info.version ?? "");
   pictures = info.privacy?.pictures ?? true;
   for (const tile of tiles.values()) tile.setPictures(pictures);
   photo.setBlank(!pictures || info.privacy?.blur === true);
+  setText(byId("version"), info.version ?? "");
   return info;
 }
 
