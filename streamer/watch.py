@@ -110,17 +110,18 @@ def shown(data: bytes) -> str:
     if isinstance(record, TrackRecord):
         when = f"{record.last.captured[11:23]}  {escape(record.stream)}  #{record.last.seq}"
         seen = f"left after {record.seconds:.1f} s, {record.frames} frames"
-        return f"[bold]{when}  {_person(record.track_id, record, record.best.face)}[/] {seen}"
+        return f"[bold]{when}  {_person(record.track_id, record)}[/] {seen}"
     reason = f": {record.error.message} ({record.error.hint})" if record.error else ""
     return f"[bold]{record.at[11:23]}  {escape(record.stream)}  {record.state}[/]{escape(reason)}"
 
 
 def _face(face: FaceObject) -> str:
-    return _person(face.track_id or None, face, face)
+    return _person(face.track_id or None, face)
 
 
-def _person(number: int | None, looks: FaceObject | TrackRecord, face: FaceObject) -> str:
-    """Somebody's looks, as far as those of `face` were judged."""
+def _person(number: int | None, looks: FaceObject | TrackRecord) -> str:
+    """Somebody's looks, as far as they were judged; those of a track at its best."""
+    face = looks.best.face if isinstance(looks, TrackRecord) else looks
     emotions = {name: getattr(looks.emotions, name) for name in looks.emotions.__struct_fields__}
     top = max(emotions, key=lambda name: emotions[name])
     gender = looks.gender.value.lower() if judged(face, "gender") else ""
