@@ -14,6 +14,7 @@ from streamer.inference.models import Workshop
 from streamer.media.budget import DecodingBudget
 from streamer.media.opening import Host
 from streamer.media.source import Tally, keep_open
+from streamer.media.veil import Veil
 from streamer.pipeline import analyse_picture, analyse_stream
 
 T = TypeVar("T")
@@ -51,18 +52,20 @@ class FaceAnalyzer:
         return list(self._wait(analyse_picture(picture, self._workshop.models(self._still))))
 
     async def stream(self, url: str) -> AsyncGenerator[FrameResult, None]:
-        """Results of a source, frame by frame, tracked and smoothed; `url` as for `streamer run --source`.
+        """Results of a source, frame by frame, tracked and smoothed; `url` as for `streamer run --source`. Their pixels
+        are what the settings' `privacy` allows to be shown.
 
         Ends with a file; a live source is opened again when it is lost. Raises SourceError for a file that fails.
         """
         models = await asyncio.to_thread(self._workshop.models, self._live)
         portrait = await asyncio.to_thread(self._workshop.picture, PORTRAIT) if url == DEMO else None
         stream, host = StreamSettings(url), Host(self._workshop.engine.threads, self._decoding, portrait)
+        veil = Veil(stream, self._settings.privacy)
         items = analyse_stream(stream, lambda share: keep_open(stream, share, host, Tally()), models)
         try:
             while (item := await self._here(anext(items, None))) is not None:
                 if isinstance(item, FrameResult):
-                    yield item
+                    yield veil.over(item)
                 elif item.state == "ended" and item.error is not None:
                     raise item.error
         finally:

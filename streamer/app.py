@@ -22,6 +22,7 @@ from streamer.inference.store import Progress, silent
 from streamer.media.budget import DecodingBudget
 from streamer.media.opening import Host
 from streamer.media.source import StateChange, keep_open
+from streamer.media.veil import Veil
 from streamer.memory import kept_compact
 from streamer.outputs.journal import Journal
 from streamer.outputs.video import VideoRecorder
@@ -114,12 +115,14 @@ class App:
         def source(share: Share) -> AsyncGenerator[Frame | StateChange, None]:
             return keep_open(stream, share, host, report.source, report.next_seq)
 
-        async with aclosing(analyse_stream(stream, source, models, True, report.next_track)) as items:
+        veil = Veil(stream, self._settings.privacy)
+        raw = not self._settings.privacy.coordinates_only
+        async with aclosing(analyse_stream(stream, source, models, raw, report.next_track)) as items:
             async for item in items:
                 if isinstance(item, FrameResult) and item.frame.live and item.took > _LATE * stream.max_age:
                     self._decoding.late()
                     workshop.engine.turns.late()
-                yield item
+                yield veil.over(item) if isinstance(item, FrameResult) else item
 
     @asynccontextmanager
     async def _keepers(self) -> AsyncGenerator[tuple[Output, ...], None]:

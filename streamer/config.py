@@ -53,9 +53,10 @@ class LandmarkSettings(_Strict, frozen=True):
 
 
 class AttributeSettings(_Strict, frozen=True):
-    """Models for age, gender and emotion. Their outputs are averaged over views of each face: `zooms` of its aligned
-    chip, and with `mirror` the mirror images of all. In a live stream a face is looked at anew after `interval`
-    seconds; on a machine that is too busy, less often, but at least every `interval_max` seconds.
+    """Models for age, gender and emotion; with an empty name that is not judged. Their outputs are averaged over views
+    of each face: `zooms` of its aligned chip, and with `mirror` the mirror images of all. In a live stream a face is
+    looked at anew after `interval` seconds; on a machine that is too busy, less often, but at least every
+    `interval_max` seconds.
     """
 
     age: str = "dlib-age"
@@ -114,8 +115,9 @@ class Pipeline(_Strict, frozen=True):
     def models(self) -> tuple[str, ...]:
         """Names of the model cards that this pipeline needs."""
         a = self.attributes
-        fallback = (self.detect.fallback,) if self.detect.fallback else ()
-        return (self.detect.model, *fallback, self.landmarks.model, a.age, a.gender, a.emotion)
+        return tuple(
+            filter(None, (self.detect.model, self.detect.fallback, self.landmarks.model, a.age, a.gender, a.emotion))
+        )
 
 
 Point = tuple[Fraction, Fraction]
@@ -229,6 +231,33 @@ class ImageSettings(_Strict, frozen=True):
     upload_timeout: SomeSeconds = 30.0
 
 
+class PrivacySettings(_Strict, frozen=True):
+    """What is judged, shown and told of people, in streams and stills alike.
+
+    Models for `emotions`, `age` and `gender` that are off are neither fetched nor run. Without `pictures` none is shown
+    or written anywhere; with `blur` all faces in those that are shown are unrecognisable, whatever is asked for. With
+    `coordinates_only` nothing is told of a face but where it is: it switches the other values and pictures off, too.
+    """
+
+    emotions: bool = True
+    age: bool = True
+    gender: bool = True
+    pictures: bool = True
+    blur: bool = False
+    coordinates_only: bool = False
+
+    def __post_init__(self) -> None:
+        if self.coordinates_only:
+            for implied in ("emotions", "age", "gender", "pictures"):
+                msgspec.structs.force_setattr(self, implied, False)
+
+    def applied(self, pipeline: Pipeline) -> Pipeline:
+        """`pipeline` without the models that are not wanted."""
+        wanted = {"age": self.age, "gender": self.gender, "emotion": self.emotions}
+        off = {name: "" for name, on in wanted.items() if not on}
+        return msgspec.structs.replace(pipeline, attributes=msgspec.structs.replace(pipeline.attributes, **off))
+
+
 class LogSettings(_Strict, frozen=True):
     """`path` is a folder that gets a folder of segments for each stream, or a single `.jsonl` file; empty: no log.
 
@@ -299,6 +328,7 @@ class Settings(_Strict, frozen=True):
     streams: dict[Name, StreamSettings] = {}
     server: ServerSettings = ServerSettings()
     images: ImageSettings = ImageSettings()
+    privacy: PrivacySettings = PrivacySettings()
     log: LogSettings = LogSettings()
     video: VideoSettings = VideoSettings()
     models: ModelSettings = ModelSettings()

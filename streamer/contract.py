@@ -65,7 +65,7 @@ class HeadPoseDegrees(_Wire, frozen=True):
 
 
 class NotAssessed(_Wire, frozen=True):
-    """A value that is given but is only a guess, and why."""
+    """A value that is given but is only a guess, and why; `switchedOff`: a constant, since nobody wants it judged."""
 
     value: str
     reason: str

@@ -21,6 +21,7 @@
     ├── NotRunningError        the run has not begun, or is over
     ├── NoTokenError           whoever asks must first show a token
     ├── ForbiddenError         not for whoever asked
+    ├── PicturesOffError       the settings say that no picture is shown or written
     ├── NoPictureError         a stream has not delivered one yet
     ├── BusyError              so much is asked that this must come again later
     ├── PausedError            why a paused stream is offline
@@ -150,6 +151,10 @@ class NoTokenError(StreamerError):
 
 class ForbiddenError(StreamerError):
     code = "forbidden"
+
+
+class PicturesOffError(StreamerError):
+    code = "picturesOff"
 
 
 class NoPictureError(StreamerError):

@@ -18,6 +18,9 @@ Float64s = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 EMOTIONS = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
+Judged = Literal["age", "gender", "emotion"]
+JUDGED: tuple[Judged, ...] = ("age", "gender", "emotion")  # what may be only a guess, as in `Face.not_assessed`
+SWITCHED_OFF = "switchedOff"  # the reason of values that nobody wanted to be judged: they are constants
 LANDMARKS = ("eyeLeft", "eyeRight", "nose", "lipLeft", "lipRight")
 
 Clock = Literal["camera", "host", "file"]
@@ -83,7 +86,8 @@ class Face(msgspec.Struct, frozen=True, eq=False):
     """One face in one picture.
 
     `score`, `female`, `quality` and `emotions` (7,) in the order of `EMOTIONS` are 0-1, `age` is in years;
-    `not_assessed` maps a value's name to the reason why it is only a guess. What is not from this picture says how many
+    `not_assessed` maps a value's name to the reason why it is only a guess; with `coordinates_only` there are but box,
+    score, landmarks and track, and neither pose nor quality. What is not from this picture says how many
     seconds ago it was seen: `place_held` box and landmarks, `looks_held` age, gender, emotions and quality.
     """
 
@@ -100,6 +104,15 @@ class Face(msgspec.Struct, frozen=True, eq=False):
     place_held: float = 0.0
     looks_held: float = 0.0
     raw: "Face | None" = None
+    coordinates_only: bool = False
+
+    def guessed(self, value: Judged) -> bool:
+        """Whether a value is only a guess, or a constant."""
+        return any(name == value for name, _reason in self.not_assessed)
+
+    def switched_off(self, value: Judged) -> bool:
+        """Whether a value is a constant because it is not to be judged."""
+        return (value, SWITCHED_OFF) in self.not_assessed
 
 
 class FrameResult(msgspec.Struct, frozen=True, eq=False):

@@ -19,7 +19,6 @@ from streamer.analysis.tracking import NOBODY, Tracked, Tracker
 from streamer.config import StreamSettings
 from streamer.face import Detections, Face, Float64s, Frame, FrameResult, Pixels, no_pixels
 from streamer.flow import each, ordered
-from streamer.inference.describer import carried
 from streamer.inference.models import Models
 from streamer.media.source import StateChange
 from streamer.turns import Share
@@ -164,7 +163,7 @@ class _Path:
     async def _describe(self, seen: _Seen) -> None:
         start, tracked = time.perf_counter(), seen.tracked
         if seen.view is None or seen.found is None:
-            seen.faces = carried(tracked, seen.place_held, seen.looks_held)
+            seen.faces = self._models.describe.carried(tracked, seen.place_held, seen.looks_held)
         else:
             seen.faces = await self._models.describe(seen.view.pixels, tracked.detections, tracked.ids, seen.looks_held)
         seen.timings["describe"] = _ms(start)

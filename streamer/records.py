@@ -28,7 +28,7 @@ from streamer.contract import (
     TrackRecord,
 )
 from streamer.errors import StreamerError
-from streamer.face import EMOTIONS, LANDMARKS, Face, Float64s, Floats, FrameResult
+from streamer.face import EMOTIONS, LANDMARKS, Face, Float64s, Floats, FrameResult, Judged
 
 _LAST_SECOND = 253402300799.0  # of the year 9999
 
@@ -104,7 +104,7 @@ def face_object(face: Face, width: int, height: int, *, raw: bool = False) -> Fa
         emotions=_emotions(face.emotions),
         landmarks=_landmarks(face.landmarks),
         track_id=unset if face.track_id is None else face.track_id,
-        quality=round(face.quality, 3),
+        quality=unset if face.coordinates_only else round(face.quality, 3),
         head_pose=HeadPoseDegrees(round(pose.yaw, 1), round(pose.pitch, 1), round(pose.roll, 1)) if pose else unset,
         not_assessed=_guesses(face.not_assessed),
         held_ms=_held(face),
@@ -118,6 +118,12 @@ def face_object(face: Face, width: int, height: int, *, raw: bool = False) -> Fa
         if raw and plain
         else unset,
     )
+
+
+def judged(face: FaceObject, value: Judged) -> bool:
+    """Whether a value is more than a guess or a constant in the place of one."""
+    doubts = [] if face.not_assessed is msgspec.UNSET else face.not_assessed
+    return all(doubt.value != value for doubt in doubts)
 
 
 def frame_record(result: FrameResult, stream: str, session: str, *, raw: bool = False) -> FrameRecord:

@@ -14,7 +14,7 @@ from streamer.inference.models import Models, Workshop
 from streamer.inference.store import Progress
 from streamer.media.pictures import SUFFIXES, decode_picture, read_picture
 from streamer.pipeline import analyse_picture
-from streamer.records import error_object, face_object
+from streamer.records import error_object, face_object, judged
 
 STDIN = "-"
 
@@ -104,9 +104,18 @@ def _lines(record: PictureRecord) -> Iterator[str]:
         return
     yield f"{record.source}: {len(record.faces)} face{'' if len(record.faces) == 1 else 's'}"
     for face in record.faces:
-        box, feelings = face.bounding_box, msgspec.structs.asdict(face.emotions)
+        box = face.bounding_box
+        words = ", ".join([*_looks(face), f"confidence {face.face_confidence:.2f}"])
+        yield f"  {box.w} x {box.h} at {box.x}, {box.y}: {words}"
+
+
+def _looks(face: FaceObject) -> Iterator[str]:
+    """As far as they were judged."""
+    if judged(face, "gender"):
+        yield f"{face.gender.value.lower()} {face.gender.confidence} %"
+    if judged(face, "age"):
+        yield f"age {face.age}"
+    if judged(face, "emotion"):
+        feelings = msgspec.structs.asdict(face.emotions)
         top = max(feelings, key=lambda name: feelings[name])
-        yield (
-            f"  {box.w} x {box.h} at {box.x}, {box.y}: {face.gender.value.lower()} {face.gender.confidence} %, "
-            f"age {face.age}, {top} {feelings[top]:.0%}, confidence {face.face_confidence:.2f}"
-        )
+        yield f"{top} {feelings[top]:.0%}"

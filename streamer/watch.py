@@ -23,6 +23,7 @@ from streamer.contract import (
     decode_any,
 )
 from streamer.errors import ConfigError, SubscriptionError, UnauthorizedError, UnreachableError
+from streamer.records import judged
 from streamer.terminal import complain, out
 
 _OPEN_TIMEOUT = 8.0  # seconds
@@ -151,7 +152,12 @@ def _face(face: FaceObject) -> str:
 
 
 def _person(number: int | None, looks: FaceObject | TrackRecord) -> str:
+    """Somebody's looks, as far as they were judged; those of a track at its best."""
+    face = looks.best.face if isinstance(looks, TrackRecord) else looks
     emotions = {name: getattr(looks.emotions, name) for name in looks.emotions.__struct_fields__}
     top = max(emotions, key=lambda name: emotions[name])
-    shown = f"#{number} " if number else ""
-    return f"{shown}[cyan]{looks.gender.value.lower()} {looks.age}[/] {top} {emotions[top]:.0%}"
+    gender = looks.gender.value.lower() if judged(face, "gender") else ""
+    age = str(looks.age) if judged(face, "age") else ""
+    person = " ".join(filter(None, (gender, age))) or "person"
+    feeling = f"{top} {emotions[top]:.0%}" if judged(face, "emotion") else ""
+    return " ".join(filter(None, (f"#{number}" if number else "", f"[cyan]{person}[/]", feeling)))

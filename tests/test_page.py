@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import re
 from pathlib import Path
 
 from playwright.async_api import Page
 
+from streamer.face import EMOTIONS
 from tests.browser import PICTURE, Demo, complaints, demo, drop, page, refused
 from tests.servers.rtsp import RtspServer
 from tests.test_run import running
@@ -163,5 +165,52 @@ async def test_a_token_is_asked_for_and_used_everywhere(page: Page, tmp_path: Pa
         async with refused(page, complaints, 403):
             await page.get_by_role("menuitem", name="Pause").click()
         await page.get_by_text("was not changed").wait_for()
+        await page.goto("about:blank")
+        await run.stop()
+
+
+QUIET = """
+[streams.hall]
+url = "demo"
+[privacy]
+emotions = false
+gender = false
+age = false
+pictures = false
+"""
+GUESSES = {"woman", "man", *EMOTIONS}
+DRAWN = "() => Number(document.querySelector('.stage canvas').dataset.seq ?? -1)"
+# Share of the stage that something is drawn on; a picture fills nearly all of it.
+FILLED = """() => {
+    const canvas = document.querySelector(".stage canvas");
+    const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+    let drawn = 0;
+    for (let i = 3; i < data.length; i += 4) drawn += data[i] > 0;
+    return drawn / (data.length / 4);
+}"""
+
+
+async def test_what_is_switched_off_is_not_on_the_page(page: Page, tmp_path: Path, portrait_path: Path) -> None:
+    config = tmp_path / "c.toml"
+    config.write_text(QUIET)
+    sockets: list[str] = []
+    page.on("websocket", lambda socket: sockets.append(socket.url))
+    photo = await asyncio.to_thread(portrait_path.read_bytes)
+    async with running("run", config) as run:
+        await page.goto(run.page)
+        await page.locator(".faces", has_text="gender, age, emotion switched off").first.wait_for(timeout=30_000)
+        await page.get_by_text("Pictures are switched off").wait_for()
+        before = await page.evaluate(DRAWN)
+        await page.wait_for_function(f"before => ({DRAWN})() > before", arg=before)  # the faces move on
+        assert 0 < await page.evaluate(FILLED) < 0.1
+        assert not any("preview" in url for url in sockets)
+        trend = await page.locator(".trend canvas").first.get_attribute("aria-label") or ""
+        assert "emotions not judged" in trend
+        words = set(re.findall(r"\w+", await page.locator("#live").inner_text()))
+        assert not words & GUESSES
+        await drop(page, "portrait.png", "image/png", photo)
+        await page.locator("#photo-faces", has_text="gender, age, emotion switched off").wait_for(timeout=60_000)
+        assert not set(re.findall(r"\w+", await page.locator("#photo-faces").inner_text())) & GUESSES
+        assert 0 < await page.evaluate(FILLED.replace(".stage canvas", "#photo-canvas")) < 0.1
         await page.goto("about:blank")
         await run.stop()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamer.config import SmoothSettings
-from streamer.face import Face, Floats
+from streamer.face import SWITCHED_OFF, Face, Floats
 
 _SPEED_CUTOFF = 1.0  # hertz; One Euro's filter of the speed
 _GENDER_MARGIN = 0.1  # share beyond a half that the mean must reach before the shown gender changes
@@ -102,12 +102,7 @@ class _TrackFilter:
         shape = np.concatenate([face.box.reshape(2, 2), face.landmarks])
         smooth = self._shape.update(shape, height, at)
         if not face.looks_held:
-            weight = _weight(face)
-            self._looks = (
-                self._calm_age(float(self._age.update(face.age, weight, at))),
-                self._calm_gender(float(self._female.update(face.female, weight, at))),
-                self._calm_emotions(self._emotions.update(face.emotions, weight, at), at),
-            )
+            self._looks = self._calm_looks(face, at)
         age, female, emotions = self._looks
         return msgspec.structs.replace(
             face,
@@ -118,6 +113,17 @@ class _TrackFilter:
             emotions=emotions,
             raw=face if keep_raw else None,
         )
+
+    def _calm_looks(self, face: Face, at: float) -> tuple[float, float, Floats]:
+        """Age, female, emotions; constants stay what they are."""
+        weight, (age, female, emotions) = _weight(face), (face.age, face.female, face.emotions)
+        if not face.switched_off("age"):
+            age = self._calm_age(float(self._age.update(age, weight, at)))
+        if not face.switched_off("gender"):
+            female = self._calm_gender(float(self._female.update(female, weight, at)))
+        if not face.switched_off("emotion"):
+            emotions = self._calm_emotions(self._emotions.update(emotions, weight, at), at)
+        return age, female, emotions
 
     def _calm_age(self, mean: float) -> float:
         if self._shown_age is None or abs(mean - self._shown_age) > _AGE_MARGIN:
@@ -171,7 +177,8 @@ def _completed(face: Face, last: Face | None) -> Face:
 
 def _weight(face: Face) -> float:
     """What a picture of a face counts for: nothing where its values are guesses, so that they freeze."""
-    return 0.0 if face.not_assessed else face.quality**2
+    guessed = any(reason != SWITCHED_OFF for _value, reason in face.not_assessed)
+    return 0.0 if guessed else face.quality**2
 
 
 class Smoother:

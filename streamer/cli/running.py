@@ -30,7 +30,7 @@ from streamer.cli.options import (
     WsPort,
     deployment,
 )
-from streamer.config import ServerSettings, Settings, StreamSettings, stream_name
+from streamer.config import PrivacySettings, ServerSettings, Settings, StreamSettings, stream_name
 from streamer.configfile import read_pipeline
 from streamer.errors import ConfigError, StreamerError, redact_address
 from streamer.terminal import Reporter, complain, configure_logging, interruptible, out
@@ -180,6 +180,7 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
         page, records = f"{server.host}:{server.http_port}/", f"{server.host}:{server.ws_port}/"
         out.print(f"page: http{secure}://{page}; websocket: ws{secure}://{records}")
         out.print(f"access: {_access(server)}", markup=False, soft_wrap=True)
+    out.print(f"privacy: {_privacy(settings.privacy)}", markup=False, soft_wrap=True)
     out.print(f"log: {settings.log.path or 'none'}", markup=False, soft_wrap=True)
     if settings.video.path:
         from streamer.outputs.videofiles import check_path
@@ -188,6 +189,15 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
         blurred = ", faces unrecognisable" if settings.video.blur else ""
         out.print(f"video: {settings.video.path}{blurred}", markup=False, soft_wrap=True)
     out.print("The configuration is fine.")
+
+
+def _privacy(privacy: PrivacySettings) -> str:
+    """What is switched off, in words."""
+    off = [name for name in ("emotions", "age", "gender", "pictures") if not getattr(privacy, name)]
+    words = [f"{', '.join(off)} switched off"] if off else []
+    words += ["coordinates only"] if privacy.coordinates_only else []
+    words += ["faces in pictures unrecognisable"] if privacy.blur and privacy.pictures else []
+    return "; ".join(words) or "nothing is switched off"
 
 
 def _access(server: ServerSettings) -> str:

@@ -90,7 +90,7 @@ def _cards(settings: Settings) -> tuple[list[Card], *tuple[Finding, ...]]:
     needed: list[str] = []
     for name in (settings.pipeline, settings.image_pipeline):
         with suppress(ConfigError):  # told with the configuration
-            needed += read_pipeline(name).models()
+            needed += settings.privacy.applied(read_pipeline(name)).models()
     if not settings.streams or any(stream.url == "demo" for stream in settings.streams.values()):
         needed += _PICTURES
     try:

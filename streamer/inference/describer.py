@@ -9,13 +9,11 @@ from numpy.typing import NDArray
 from streamer.analysis import decode, geometry, landmarks, quality
 from streamer.analysis.tracking import Tracked
 from streamer.config import Pipeline
-from streamer.face import Detections, Face, Float64s, Floats, HeadPose, Ints, Pixels
+from streamer.face import JUDGED, SWITCHED_OFF, Detections, Face, Float64s, Floats, HeadPose, Ints, Judged, Pixels
 from streamer.inference.cards import Input, Task
 from streamer.inference.convert import CHIP_SIZE
 from streamer.inference.crops import sharpen, warp
 from streamer.inference.runtime import Engine, Model
-
-_GUESSED = ("age", "gender", "emotion")
 
 
 class _Shape(msgspec.Struct, frozen=True, eq=False):
@@ -41,47 +39,60 @@ class _Looks(msgspec.Struct, frozen=True, eq=False):
     not_assessed: tuple[tuple[str, str], ...]
 
 
-_NOT_LOOKED = _Looks(0.0, 0.5, np.full(7, 1 / 7, np.float32), 0.0, ())
+_NOBODY = _Looks(0.0, 0.5, np.full(7, 1 / 7, np.float32), 0.0, ())  # what is told where nothing is known
 
 
 class _Crops(msgspec.Struct, frozen=True, eq=False):
-    """Inputs of the attribute models: views of each face in a row, (n * views, size, size, 3); and the faces' worth."""
+    """Inputs of the attribute models that there are: views of each face in a row, (n * views, size, size, 3); and the
+    faces' worth.
+    """
 
     judged: quality.Quality
-    age: Pixels
-    gender: Pixels
-    emotion: Pixels
-
-
-def carried(tracked: Tracked, place_held: float, looks_held: Float64s) -> tuple[Face, ...]:
-    """The faces of a picture in which none were looked for, largest first: what they lack the smoother fills in."""
-    found = tracked.detections
-    order = np.argsort(-geometry.area(found.boxes), kind="stable")
-    return tuple(
-        Face(
-            box=found.boxes[i],
-            score=float(found.scores[i]),
-            landmarks=found.landmarks[i],
-            track_id=int(tracked.ids[i]),
-            place_held=place_held,
-            looks_held=float(looks_held[i]),
-            **msgspec.structs.asdict(_NOT_LOOKED),
-        )
-        for i in order
-    )
+    views: dict[Judged, Pixels]
 
 
 class Describer:
-    """Tells of each face everything but its box."""
+    """Tells of each face everything but its box; with `coordinates_only` just its landmarks."""
 
-    def __init__(self, pipeline: Pipeline, models: dict[Task, tuple[Input, Model]], engine: Engine) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        models: dict[Task, tuple[Input, Model]],
+        engine: Engine,
+        *,
+        coordinates_only: bool = False,
+    ) -> None:
+        """`models` may lack those of age, gender and emotion: these values are then constants that tell nothing."""
         self._min_score = pipeline.landmarks.min_score
         self._settings = pipeline.attributes
         self._mesh_input, self._mesh = models["landmarks"]
-        self._age = models["age"][1]
-        self._gender = models["gender"][1]
-        self._emotion_input, self._emotion = models["emotion"]
+        self._heads = {of: models[of] for of in JUDGED if of in models}
+        self._off = tuple((value, SWITCHED_OFF) for value in JUDGED if value not in self._heads)
+        self._nobody = msgspec.structs.replace(_NOBODY, not_assessed=self._off)
+        self._coordinates_only = coordinates_only
         self._engine = engine
+
+    def carried(self, tracked: Tracked, place_held: float, looks_held: Float64s) -> tuple[Face, ...]:
+        """The faces of a picture in which none were looked for, largest first: what they lack the smoother fills in."""
+        found = tracked.detections
+        order = np.argsort(-geometry.area(found.boxes), kind="stable")
+        return tuple(
+            Face(
+                box=found.boxes[i],
+                score=float(found.scores[i]),
+                landmarks=found.landmarks[i],
+                track_id=int(tracked.ids[i]),
+                place_held=place_held,
+                looks_held=self._held(looks_held[i]),
+                coordinates_only=self._coordinates_only,
+                **msgspec.structs.asdict(self._nobody),
+            )
+            for i in order
+        )
+
+    def _held(self, looks: float) -> float:
+        """Where nobody looks, no look is held."""
+        return 0.0 if self._coordinates_only else float(looks)
 
     async def __call__(
         self, picture: Pixels, found: Detections, ids: Ints | None = None, held: Float64s | None = None
@@ -95,6 +106,8 @@ class Describer:
         held = np.zeros(n) if held is None else held
         shape = await self._shape(picture, found)
         due = np.flatnonzero(held == 0)
+        if self._coordinates_only:
+            due = due[:0]
         looks = dict(zip(due.tolist(), await self._looks(picture, found.boxes[due], shape[due]), strict=True))
         order = np.argsort(-geometry.area(found.boxes), kind="stable")
         return tuple(
@@ -103,9 +116,10 @@ class Describer:
                 score=float(found.scores[i]),
                 landmarks=shape.points[i],
                 track_id=int(ids[i]) if ids is not None else None,
-                head_pose=HeadPose(*map(float, shape.pose[i])) if shape.trusted[i] else None,
-                looks_held=float(held[i]),
-                **msgspec.structs.asdict(looks.get(i, _NOT_LOOKED)),
+                head_pose=self._pose(shape, i),
+                looks_held=self._held(held[i]),
+                coordinates_only=self._coordinates_only,
+                **msgspec.structs.asdict(looks.get(i, self._nobody)),
             )
             for i in order.tolist()
         )
@@ -115,21 +129,29 @@ class Describer:
         if not n:
             return []
         crops = await self._engine.offload(self._crops, picture, boxes, shape)
-        outputs = await asyncio.gather(self._age(crops.age), self._gender(crops.gender), self._emotion(crops.emotion))
+        outputs = await asyncio.gather(*(self._heads[of][1](views) for of, views in crops.views.items()))
         # Each model's views of a face are averaged before anything is read from them.
-        ages, genders, emotions = (output[0].reshape(n, -1, output[0].shape[1]).mean(1) for output in outputs)
+        said = {
+            of: output[0].reshape(n, -1, output[0].shape[1]).mean(1)
+            for of, output in zip(crops.views, outputs, strict=True)
+        }
+        nobody, judged = self._nobody, crops.judged
+        ages = decode.calibrated_age(said["age"]) if "age" in said else np.full(n, nobody.age)
+        females = said["gender"][:, 0] if "gender" in said else np.full(n, nobody.female)
+        emotions = said.get("emotion", np.tile(nobody.emotions, (n, 1)))
         return [
-            _Looks(
-                float(age),
-                float(gender[0]),
-                emotion,
-                float(overall),
-                tuple((of, why) for why in reasons[:1] for of in _GUESSED),
-            )
-            for age, gender, emotion, overall, reasons in zip(
-                decode.calibrated_age(ages), genders, emotions, crops.judged.overall, crops.judged.reasons, strict=True
+            _Looks(float(age), float(female), shares, float(overall), self._guesses(reasons))
+            for age, female, shares, overall, reasons in zip(
+                ages, females, emotions, judged.overall, judged.reasons, strict=True
             )
         ]
+
+    def _guesses(self, reasons: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+        return (*self._off, *((of, why) for why in reasons[:1] for of in JUDGED if of in self._heads))
+
+    def _pose(self, shape: _Shape, of: int) -> HeadPose | None:
+        told = shape.trusted[of] and not self._coordinates_only
+        return HeadPose(*map(float, shape.pose[of])) if told else None
 
     async def _shape(self, picture: Pixels, found: Detections) -> _Shape:
         size = self._mesh_input.size
@@ -150,16 +172,23 @@ class Describer:
         )
 
     def _crops(self, picture: Pixels, boxes: Floats, shape: _Shape) -> _Crops:
-        s = self._settings
-        plain = self._chips(picture, shape, 1.0)
-        by_zoom = {1.0: plain} | {z: self._chips(picture, shape, z) for z in {*s.age_zooms, *s.gender_zooms} - {1.0}}
-        sharp = {z: np.stack([sharpen(chip) for chip in by_zoom[z]]) for z in s.age_zooms}
-        return _Crops(
-            quality.face_quality(plain, shape.points, shape.pose, shape.score, shape.trusted),
-            self._views([sharp[z] for z in s.age_zooms]),
-            self._views([by_zoom[z] for z in s.gender_zooms]),
-            self._views([self._emotion_crops(picture, boxes, shape)]),
-        )
+        zooms: dict[Judged, tuple[float, ...]] = {
+            "age": self._settings.age_zooms,
+            "gender": self._settings.gender_zooms,
+        }
+        by_zoom = {
+            zoom: self._chips(picture, shape, zoom)
+            for zoom in {1.0}.union(*(each for of, each in zooms.items() if of in self._heads))
+        }
+        views: dict[Judged, Pixels] = {}
+        if "age" in self._heads:
+            views["age"] = self._views([np.stack([sharpen(chip) for chip in by_zoom[z]]) for z in zooms["age"]])
+        if "gender" in self._heads:
+            views["gender"] = self._views([by_zoom[z] for z in zooms["gender"]])
+        if "emotion" in self._heads:
+            views["emotion"] = self._views([self._emotion_crops(picture, boxes, shape)])
+        judged = quality.face_quality(by_zoom[1.0], shape.points, shape.pose, shape.score, shape.trusted)
+        return _Crops(judged, views)
 
     def _chips(self, picture: Pixels, shape: _Shape, zoom: float) -> Pixels:
         """Aligned chips; where the mesh saw no face, by the detector's five points."""
@@ -170,7 +199,7 @@ class Describer:
         return warp(picture, maps, CHIP_SIZE)
 
     def _emotion_crops(self, picture: Pixels, boxes: Floats, shape: _Shape) -> Pixels:
-        wanted = self._emotion_input
+        wanted = self._heads["emotion"][0]
         if wanted.crop == "chip":
             maps = geometry.chip_maps(shape.points, geometry.CHIP_TEMPLATE, CHIP_SIZE)
             return warp(picture, maps, CHIP_SIZE)

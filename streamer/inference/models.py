@@ -16,7 +16,15 @@ from streamer.inference.store import Progress, Store, silent
 class Models:
     """Everything a pipeline needs from OpenVINO, loaded."""
 
-    def __init__(self, pipeline: Pipeline, store: Store, cards: dict[str, Card], engine: Engine) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        store: Store,
+        cards: dict[str, Card],
+        engine: Engine,
+        *,
+        coordinates_only: bool = False,
+    ) -> None:
         """Compiles models whose graphs are in the store. Raises ModelError."""
         needed = pick(cards, pipeline.models())
         heads = {card.name: card.output.head for card in needed if card.output}
@@ -26,13 +34,14 @@ class Models:
         self.detector = make_detector(pipeline.detect, heads, graphs, engine)
         others = [card for card in needed if card.task != "detection"]
         loaded = {card.task: (_input(card), engine.load(graphs[card.name])) for card in others}
-        self.describe = Describer(pipeline, loaded, engine)
+        self.describe = Describer(pipeline, loaded, engine, coordinates_only=coordinates_only)
 
 
 class Workshop:
     """Cards, store and engine of one process: gives the models of any pipeline, each loaded once."""
 
     def __init__(self, settings: Settings, progress: Progress = silent) -> None:
+        self._privacy = settings.privacy
         self._cards = read_cards(settings.models)
         self._store = Store(settings.models.folder(), progress)
         self._pipelines: dict[str, Models] = {}
@@ -46,14 +55,23 @@ class Workshop:
         """
         with self._lock:
             if name not in self._pipelines:
-                pipeline = read_pipeline(name)
+                pipeline = self._pipeline(name)
                 self._store.pull(pick(self._cards, pipeline.models()))
-                self._pipelines[name] = Models(pipeline, self._store, self._cards, self.engine)
+                self._pipelines[name] = Models(
+                    pipeline,
+                    self._store,
+                    self._cards,
+                    self.engine,
+                    coordinates_only=self._privacy.coordinates_only,
+                )
             return self._pipelines[name]
 
     def fetch(self, name: str) -> None:
         """Make the weights of pipeline `name` present, without loading them. Raises ConfigError, ModelError."""
-        self._store.pull(pick(self._cards, read_pipeline(name).models()))
+        self._store.pull(pick(self._cards, self._pipeline(name).models()))
+
+    def _pipeline(self, name: str) -> Pipeline:
+        return self._privacy.applied(read_pipeline(name))
 
     def picture(self, name: str) -> Path:
         """The file of a card that is a picture, fetched if it is missing. Raises ModelError."""

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from streamer.face import EMOTIONS, LANDMARKS
+from streamer.face import EMOTIONS, LANDMARKS, SWITCHED_OFF
 
 _STAGES = ("prepare", "detect", "track", "describe", "smooth")
 
@@ -170,18 +170,19 @@ def frame_row(frame: FrameLine) -> list[Any]:
 
 
 def face_rows(frame: FrameLine) -> Iterator[list[Any]]:
-    """In the order of FACE_COLUMNS."""
+    """In the order of FACE_COLUMNS, without the constants in the place of values that were switched off."""
     place = _place(frame)
     for face in frame.faces:
         points = {point.type: (point.x, point.y) for point in face.landmarks}
+        off = {doubt.value for doubt in face.not_assessed if doubt.reason == SWITCHED_OFF}
         yield [
             *place,
             face.track_id,
             face.face_confidence,
             *_values(face.bounding_box),
-            face.age,
-            *_values(face.gender),
-            *_emotions(face.emotions),
+            None if "age" in off else face.age,
+            *_values(Gender() if "gender" in off else face.gender),
+            *_emotions(None if "emotion" in off else face.emotions),
             *(value for name in LANDMARKS for value in points.get(name, (None, None))),
             face.quality,
             *_values(face.head_pose),

@@ -51,15 +51,21 @@ def draw(pixels: Pixels, faces: Sequence[Face], scale: float = 1.0) -> Pixels:
         cv2.rectangle(result, (x1, y1), (x2, y2), colour, max(round(2 * unit), 1), cv2.LINE_AA)
         for x, y in face.landmarks * scale:
             cv2.circle(result, (round(float(x)), round(float(y))), max(round(2 * unit), 1), colour, -1, cv2.LINE_AA)
-        _label(result, label(face), (x1, y2), colour, unit)
+        if text := label(face):
+            _label(result, text, (x1, y2), colour, unit)
     return result
 
 
 def label(face: Face) -> str:
-    """A face in a few words."""
-    number = f"#{face.track_id} " if face.track_id is not None else ""
-    who = "woman" if face.female >= 0.5 else "man"
-    return f"{number}{who} {max(round(face.age), 0)} {EMOTIONS[int(np.argmax(face.emotions))]}"
+    """A face in a few words, as far as it was judged."""
+    words = [] if face.track_id is None else [f"#{face.track_id}"]
+    if not face.guessed("gender"):
+        words.append("woman" if face.female >= 0.5 else "man")
+    if not face.guessed("age"):
+        words.append(str(max(round(face.age), 0)))
+    if not face.guessed("emotion"):
+        words.append(EMOTIONS[int(np.argmax(face.emotions))])
+    return " ".join(words)
 
 
 def around(box: Floats, width: int, height: int) -> tuple[int, int, int, int]:

@@ -18,6 +18,7 @@ _STATUS = {
     "source": 400,
     "noToken": 401,
     "forbidden": 403,
+    "picturesOff": 403,
     "unknownStream": 404,
     "uploadTimeout": 408,
     "tooLarge": 413,

@@ -9,13 +9,15 @@ from typing import Annotated
 import msgspec
 from aiohttp import web
 
+from streamer.config import PrivacySettings
 from streamer.errors import ConfigError, NoPictureError
 from streamer.face import FrameResult
-from streamer.fleet import Fleet
+from streamer.fleet import Fleet, StreamReport
 from streamer.flow import Hub, Message
 from streamer.inference.runtime import Engine
 from streamer.media.overlay import draw, pixelate
 from streamer.media.pictures import encode_jpeg, shrunk
+from streamer.media.veil import no_pictures
 from streamer.records import rfc3339
 from streamer.web.routes import Route
 
@@ -37,8 +39,9 @@ class Wish(msgspec.Struct, frozen=True):
 class Pictures:
     """`frame.jpg` and `.mjpeg` of each stream."""
 
-    def __init__(self, hub: Hub, fleet: Fleet, engine: Engine) -> None:
+    def __init__(self, hub: Hub, fleet: Fleet, engine: Engine, privacy: PrivacySettings) -> None:
         self._hub = hub
+        self._privacy = privacy
         self._fleet = fleet
         self._engine = engine
 
@@ -53,7 +56,7 @@ class Pictures:
 
     async def newest(self, request: web.Request) -> web.Response:
         """The newest picture that was analysed; its headers say which, and what state the stream is in."""
-        wish, report = _wish(request), self._fleet.report(request.match_info["name"])
+        wish, report = self._asked(request)
         message = self._hub.frames.get(report.name)
         if message is None or message.result is None:
             raise NoPictureError(f"no picture of {report.name!r} has been analysed yet", "try again in a moment")
@@ -63,7 +66,7 @@ class Pictures:
 
     async def all(self, request: web.Request) -> web.StreamResponse:
         """Each picture that is analysed, until the reader leaves or the stream ends; a slow one gets fewer."""
-        wish, report = _wish(request), self._fleet.report(request.match_info["name"])
+        wish, report = self._asked(request)
         kind = f"multipart/x-mixed-replace; boundary={_BOUNDARY}"
         response = web.StreamResponse(headers={"Content-Type": kind, "Cache-Control": "no-store"})
         response.force_close()
@@ -78,6 +81,11 @@ class Pictures:
                         await response.write("\r\n".join(lines).encode() + data + b"\r\n")
             await response.write(f"--{_BOUNDARY}--\r\n".encode())
         return response
+
+    def _asked(self, request: web.Request) -> tuple[Wish, StreamReport]:
+        if not self._privacy.pictures:
+            no_pictures()
+        return _wish(request), self._fleet.report(request.match_info["name"])
 
     async def _results(self, name: str, request: web.Request) -> AsyncGenerator[FrameResult, None]:
         """The newest result whenever the reader is ready for one. Raises TimeoutError if it never is."""

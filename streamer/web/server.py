@@ -14,6 +14,7 @@ from streamer.errors import OutputError
 from streamer.fleet import Fleet
 from streamer.flow import Hub
 from streamer.inference.models import Workshop
+from streamer.media.veil import no_pictures
 from streamer.outputs.fanout import Fanout
 from streamer.web.analyze import Analyze
 from streamer.web.answers import add_security_headers, errors_as_json, json_answer
@@ -59,6 +60,7 @@ class FaceServer:
         """`more` are addresses beside those of every run. Raises ConfigError for settings that must not be served."""
         self._more = more
         self._settings = settings.server
+        self._privacy = settings.privacy
         self._access = Access(settings.server)
         self._hub = hub
         self._fleet = fleet
@@ -72,7 +74,7 @@ class FaceServer:
         return (
             *self._analyze.routes,
             *StreamHandlers(self._hub, self._fleet).routes,
-            *Pictures(self._hub, self._fleet, self._workshop.engine).routes,
+            *Pictures(self._hub, self._fleet, self._workshop.engine, self._privacy).routes,
             *self._metrics.routes,
             *self._more,
             Route("GET", "/api/info", self.about, "view", ((200, _OBJECT),)),
@@ -115,13 +117,15 @@ class FaceServer:
         return json_answer(openapi(self.routes, tokens=bool(self._settings.tokens) and not self._settings.anonymous))
 
     async def about(self, request: web.Request) -> web.Response:
-        """Where things are, and what the sender may do: `role` is view or control."""
+        """Where things are, what the sender may do (`role` is view or control), and the settings of `privacy`."""
         role = self._access.role(asker(request))
         control = role == "control" and self._settings.control
-        return json_answer(self._info | {"role": "control" if control else "view"})
+        return json_answer(self._info | {"role": "control" if control else "view", "privacy": self._privacy})
 
     async def preview(self, request: web.Request) -> web.WebSocketResponse:
         """A websocket of live pictures."""
+        if not self._privacy.pictures:
+            no_pictures()
         origins = self._settings.origins
         return await serve_preview(request, self._hub, self._workshop.engine, self._info["session"], origins)
 

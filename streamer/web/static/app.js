@@ -24,6 +24,7 @@ const onScreen = new IntersectionObserver(noteSight, { rootMargin: "100px" });
 let link = { state: "connecting", url: null, retryAt: null, attempt: 0, reason: null };
 let said = false; // whether a hello has told which streams there are
 let preview = null;
+let pictures = true; // whether the server shows any
 let enlarged = null;
 let overview = savedOverview();
 let news = new Map(); // state changes that wait to be read out
@@ -32,6 +33,9 @@ let news = new Map(); // state changes that wait to be read out
 
 async function serverInfo() {
   const info = await (await request("/api/info")).json();
+  pictures = info.privacy?.pictures ?? true;
+  for (const tile of tiles.values()) tile.setPictures(pictures);
+  photo.setBlank(!pictures || info.privacy?.blur === true);
   setText(byId("version"), info.version ?? "");
   if (info.replay) showPlayer({ control: info.role === "control" });
   return info;
@@ -60,8 +64,14 @@ const client = connect(async () => socketUrl("/", (await serverInfo()).websocket
   },
   onHello(hello) {
     setStreams(hello.streams);
-    preview ??= openPreview(previewUrl, pairing, { onPicture, onReset: () => tiles.forEach((tile) => tile.resetPicture()) });
-    preview.retry();
+    if (pictures) {
+      preview ??= openPreview(previewUrl, pairing, { onPicture, onReset: () => tiles.forEach((tile) => tile.resetPicture()) });
+      preview.retry();
+    } else {
+      preview?.close();
+      preview = null;
+      tiles.forEach((tile) => tile.resetPicture());
+    }
     askForPictures();
     look();
     announce("server", said ? "Connection to the server is back" : `Connected, ${plural(hello.streams.length, "stream")}`);
@@ -77,6 +87,10 @@ const client = connect(async () => socketUrl("/", (await serverInfo()).websocket
   onFrame(record) {
     pairing.add(record);
     tileOf(record.stream).addRecord(record);
+    if (!pictures && record.status === "processed" && inSight.has(record.stream) && document.visibilityState === "visible") {
+      const { stream, seq, image } = record;
+      onPicture({ stream, seq, ...image, age: 0, bitmap: null, record }); // the faces, on an empty stage
+    }
   },
 });
 
@@ -89,7 +103,7 @@ async function previewUrl() {
 function onPicture(picture) {
   const tile = tiles.get(picture.stream);
   if (tile) tile.show(picture);
-  else picture.bitmap.close();
+  else picture.bitmap?.close();
 }
 
 /** See which streams there are: records tell of new ones, but not of those that are gone. */
@@ -111,6 +125,7 @@ function tileOf(stream) {
   let tile = tiles.get(stream);
   if (tile) return tile;
   tile = new Tile(stream, { onToggle: toggle, onState: announce, onMenu: manager.openMenu });
+  tile.setPictures(pictures);
   tiles.set(stream, tile);
   pairing.expect(stream);
   grid.append(tile.element);

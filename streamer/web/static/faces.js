@@ -5,6 +5,7 @@ import { EMOTIONS, notAssessed, percent, topEmotion, trackColor } from "./facest
 
 const OLD = 250; // milliseconds from which a value that is held counts as old
 const RADIUS = 13; // of the little head
+const OFF = "switched off"; // as `notAssessed` says it
 
 /** Set a text only where it changed, so that nothing is laid out or read out again. */
 export function setText(element, text) {
@@ -142,11 +143,11 @@ function facts(face, noGender, certainty) {
   return words.join(" · ");
 }
 
-/** "age, emotion not judged: face too small" */
+/** "age, emotion not judged: face too small", "gender switched off" */
 function reasons(missing) {
   const groups = new Map();
   for (const [name, reason] of missing) groups.set(reason, [...(groups.get(reason) ?? []), name]);
-  return [...groups].map(([reason, names]) => `${names.join(", ")} not judged: ${reason}`);
+  return [...groups].map(([reason, names]) => (reason === OFF ? `${names.join(", ")} ${OFF}` : `${names.join(", ")} not judged: ${reason}`));
 }
 
 function heldWords({ heldMs: { place = 0, looks = 0 } = {} }) {

@@ -277,7 +277,7 @@ export interface Moment {
   captured: string;
 }
 
-/** A value that is given but is only a guess, and why. */
+/** A value that is given but is only a guess, and why; `switchedOff`: a constant, since nobody wants it judged. */
 export interface NotAssessed {
   value: string;
   reason: string;

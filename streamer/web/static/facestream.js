@@ -26,6 +26,7 @@ const REASONS = {
   profile: "turned away",
   blurred: "picture of the face too blurred",
   noLandmarks: "face hardly visible",
+  switchedOff: "switched off",
 };
 const REMEMBERED = 500; // ended tracks: so many records of a stream the server has at most for one that comes back
 const NBSP = "\u00a0";

@@ -13,6 +13,7 @@ export function photoView({ announce }) {
   const list = new FaceList(byId("photo-faces"), { certainty: true });
   const sure = byId("photo-sure");
   let shown = null; // {answer, bitmap}
+  let blank = false; // no picture is to be shown
   let turn = 0;
 
   function draw() {
@@ -21,7 +22,7 @@ export function photoView({ announce }) {
     const least = Number(sure.value);
     // Numbers as tracks have them: they tell which card is whose.
     const faces = answer.faces.map((face, index) => ({ ...face, trackId: index + 1 })).filter((face) => face.faceConfidence >= least);
-    drawFaces(canvas, { ...answer, faces }, { picture: bitmap });
+    drawFaces(canvas, { ...answer, faces }, { picture: blank ? null : bitmap });
     const hidden = answer.faces.length - faces.length;
     canvas.setAttribute("aria-label", `The photo, ${plural(faces.length, "face")}`);
     list.update(faces, hidden ? "No face as certain as that" : "No face was found");
@@ -85,5 +86,12 @@ export function photoView({ announce }) {
     }
     setTimeout(() => setText(byId("photo-copy"), "Copy"), 2000);
   });
-  return { show };
+  return {
+    show,
+    /** @param {boolean} on whether faces are shown without their photo */
+    setBlank(on) {
+      blank = on;
+      draw();
+    },
+  };
 }

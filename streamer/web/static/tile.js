@@ -70,6 +70,7 @@ export class Tile {
     this.trend = new Trend();
     this.trendAt = -Infinity; // when the time line was drawn
     this.clear();
+    this.pictures = true; // whether the server shows any
     this.picture = null;
     this.pictureAt = null;
     this.stale = true;
@@ -156,6 +157,15 @@ export class Tile {
     this.trend.add(timeOf(record), record.faces);
   }
 
+  /** @param {boolean} on whether the server shows pictures; if not, faces are drawn on an empty stage */
+  setPictures(on) {
+    this.pictures = on;
+    if (on || !this.picture?.bitmap) return;
+    this.picture.bitmap.close();
+    this.picture.bitmap = null;
+    this.draw();
+  }
+
   /** A new preview connection: its numbering may have begun anew. */
   resetPicture() {
     if (this.picture) this.picture.seq = -1;
@@ -168,10 +178,10 @@ export class Tile {
     const recent = this.picture?.record?.status === "processed" && now - this.pictureAt < 1000;
     // While analysed pictures come, one without faces in between would only make the boxes flicker.
     if (picture.seq <= (this.picture?.seq ?? -1) || (!analysed && recent)) {
-      picture.bitmap.close();
+      picture.bitmap?.close();
       return;
     }
-    this.picture?.bitmap.close();
+    this.picture?.bitmap?.close();
     this.picture = picture;
     this.pictureAt = now - picture.age;
     this.stale = !this.isLivePicture(now);
@@ -210,13 +220,14 @@ export class Tile {
     this.element.classList.toggle("stale", stale);
     this.refreshNotice(now, state, stale);
     const bare = !stale && this.picture.record?.status !== "processed";
-    this.part("badge").hidden = !bare;
-    if (bare) setText(this.part("badge"), badgeText(this.picture.record));
+    const badge = bare ? badgeText(this.picture.record) : stale || this.pictures ? "" : "Pictures are switched off";
+    this.part("badge").hidden = !badge;
+    setText(this.part("badge"), badge);
     const current = this.isCurrent(now);
     const { faces } = this;
     this.faceList.update(faces, current ? "No face in sight" : "No current results");
     this.canvas.setAttribute("aria-label", stale ? `${this.stream}: no live picture`
-      : `Live picture of ${this.stream}, ${plural(faces.length, "face")}`);
+      : `Live ${this.pictures ? "picture" : "faces"} of ${this.stream}, ${plural(faces.length, "face")}`);
   }
 
   isLivePicture(now) {
@@ -256,7 +267,7 @@ export class Tile {
     this.part("notice").hidden = !stale;
     if (!stale) return;
     const seen = this.pictureAt !== null;
-    const waiting = seen ? "No new results arrive" : "Waiting for the first picture";
+    const waiting = seen ? "No new results arrive" : `Waiting for the first ${this.pictures ? "picture" : "result"}`;
     setText(this.part("notice-title"), this.error?.message ?? MESSAGES[state] ?? waiting);
     setText(this.part("notice-hint"), this.error?.hint ?? this.whyNothing(state));
     setText(this.part("notice-since"), seen ? `no picture since ${duration(now - this.pictureAt)}` : "");
@@ -271,7 +282,7 @@ export class Tile {
   /** Leave the page. */
   remove() {
     this.resizing.disconnect();
-    this.picture?.bitmap.close();
+    this.picture?.bitmap?.close();
     this.element.remove();
   }
 }
