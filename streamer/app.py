@@ -72,7 +72,7 @@ class App:
             Access(self._settings.server)
             tls_context(self._settings.server)
         if self._settings.video.path:
-            check_path(self._settings.video, self._settings.streams)
+            check_path(self._settings.video, self._settings.streams, self._settings.privacy)
         cv2.setNumThreads(1)  # pictures are worked on side by side: OpenCV's own threads only wait for each other
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(kept_compact())

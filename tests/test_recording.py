@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamer.config import VideoSettings
+from streamer.config import PrivacySettings, VideoSettings
 from streamer.contract import encode
 from streamer.errors import ConfigError, OutputError
 from streamer.face import Clock, Frame, FrameResult, Pixels
@@ -120,10 +120,10 @@ def test_an_ffmpeg_that_cannot_encode_is_said(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_a_path_must_mean_something(path: str, streams: int, said: str) -> None:
     if not said:
-        check_path(VideoSettings(path), [str(n) for n in range(streams)])
+        check_path(VideoSettings(path), [str(n) for n in range(streams)], PrivacySettings())
         return
     with pytest.raises(ConfigError, match=said):
-        check_path(VideoSettings(path), [str(n) for n in range(streams)])
+        check_path(VideoSettings(path), [str(n) for n in range(streams)], PrivacySettings())
 
 
 def test_files_keep_their_own_times() -> None:
@@ -266,3 +266,8 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(OutputError, match="no video can be written there"):
         asyncio.run(start())
+
+
+def test_no_video_is_written_where_pictures_are_switched_off(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="pictures are switched off"):
+        check_path(VideoSettings(str(tmp_path / "out.mp4")), ["cam"], PrivacySettings(pictures=False))

@@ -185,7 +185,7 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
     if settings.video.path:
         from streamer.outputs.videofiles import check_path
 
-        check_path(settings.video, settings.streams)
+        check_path(settings.video, settings.streams, settings.privacy)
         blurred = ", faces unrecognisable" if settings.video.blur else ""
         out.print(f"video: {settings.video.path}{blurred}", markup=False, soft_wrap=True)
     out.print("The configuration is fine.")

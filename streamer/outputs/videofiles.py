@@ -5,13 +5,18 @@ from collections.abc import Collection
 from itertools import count
 from pathlib import Path
 
-from streamer.config import VIDEO_SUFFIXES, VideoSettings
+from streamer.config import VIDEO_SUFFIXES, PrivacySettings, VideoSettings
 from streamer.errors import ConfigError, OutputError
 from streamer.log.layout import new_path
 
 
-def check_path(settings: VideoSettings, streams: Collection[str]) -> None:
-    """Raises ConfigError if the videos of `streams` cannot be meant to lie there."""
+def check_path(settings: VideoSettings, streams: Collection[str], privacy: PrivacySettings) -> None:
+    """Raises ConfigError if the videos of `streams` cannot be meant to lie there, or to be written at all."""
+    if not privacy.pictures:
+        raise ConfigError(
+            "no video can be written where pictures are switched off",
+            "leave out --video and [video] path, or see [privacy]",
+        )
     path, known = settings.file(), ", ".join(VIDEO_SUFFIXES)
     if settings.single:
         if len(streams) > 1:

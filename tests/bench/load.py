@@ -24,6 +24,7 @@ from streamer.config import Settings
 from streamer.inference.models import Workshop
 from streamer.media.pictures import read_picture
 from tests.servers.rtsp import RtspProcess
+from tests.test_run import records
 
 WARM_UP = 6.0  # seconds from the first result: until then the machine is still being shared out
 Record = dict[str, Any]
@@ -66,7 +67,7 @@ def measure(clip: Path, folder: Path, live: int, dead: int, seconds: float, more
         (folder / "load.toml").write_text("\n".join(lines))
         command = [sys.executable, "-m", "streamer", "run", str(folder / "load.toml"), "--duration"]
         subprocess.run([*command, str(seconds + WARM_UP)], capture_output=True, check=False)
-    logs = {name: _records(folder / "logs" / f"{name}.jsonl") for name in urls}
+    logs = {name: records(folder / "logs" / name) for name in urls}
     times = [_captured(r) for name in alive for r in _analysed(logs[name])]
     start = min(times) + WARM_UP
     return Load(
@@ -74,10 +75,6 @@ def measure(clip: Path, folder: Path, live: int, dead: int, seconds: float, more
         {name: _stream(logs[name], start) for name in alive},
         {name: [r["error"]["code"] for r in logs[name] if "error" in r] for name in gone},
     )
-
-
-def _records(path: Path) -> list[Record]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def _analysed(log: list[Record]) -> list[Record]:
