@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamer.config import ImageSettings, ServerSettings, Settings
+from streamer.config import ImageSettings, PrivacySettings, ServerSettings, Settings
 from streamer.contract import ImageAnswer, schema
 from streamer.face import FrameResult
 from streamer.fleet import Fleet, StreamReport
@@ -205,7 +206,7 @@ async def test_health_schema_and_info(client: aiohttp.ClientSession) -> None:
     for path, expected in (
         ("/healthz", {"status": "ok"}),
         ("/schema.json", schema()),
-        ("/api/info", INFO | {"role": "control"}),
+        ("/api/info", INFO | {"role": "control", "privacy": msgspec.structs.asdict(PrivacySettings())}),
     ):
         async with client.get(path) as response:
             assert response.status == 200
