@@ -112,8 +112,12 @@ async def test_a_dropped_photo_gets_its_result(
 
 async def test_a_log_is_replayed(page: Page, demo: Demo) -> None:
     await page.goto(demo.page)
-    await page.get_by_text("woman").first.wait_for()  # by then the log has records
-    lines = next(demo.log.rglob("*.jsonl")).read_bytes().splitlines()[:400]
+    await page.get_by_text("woman").first.wait_for()
+    (log,) = demo.log.rglob("*.jsonl")
+    while log.read_bytes().count(b'"processed"') < 20:  # noqa: ASYNC110 - the disk tells nobody
+        await asyncio.sleep(0.05)
+    lines = [line for line in log.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")][:400]
+    lines = [line.rstrip(b"\n") for line in lines]
     analysed = [record for record in map(json.loads, lines) if record.get("status") == "processed"]
     await drop(page, "demo.jsonl", "", b"\n".join([lines[0], b'{"type": "frame"', *lines[1:], b"no record"]))
     await page.locator("#log-facts", has_text=f"{len(lines)} records, 2 unreadable lines").wait_for()
