@@ -203,13 +203,14 @@ class _Watch:
 @contextmanager
 def _ffmpeg_log() -> Iterator[list[tuple[int, str, str]]]:
     """FFmpeg's warnings in this thread, as (level, part, line): nothing else tells how many packets it missed."""
-    before = av.logging.get_level()
     av.logging.set_level(av.logging.WARNING)
     try:
         with av.logging.Capture(local=True) as lines:
             yield lines
     finally:
-        av.logging.set_level(before)
+        # Never back to a level that another probe has set meanwhile: as long as there is one, a decoder that is closed
+        # waits for threads of its own that wait for the interpreter to take their words.
+        av.logging.set_level(None)
 
 
 def _opened(where: Address, container: InputContainer, video: VideoStream, took: float) -> Opened:
