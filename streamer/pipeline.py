@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Callable
 from contextlib import aclosing
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -13,7 +12,8 @@ import numpy as np
 from streamer.analysis.cuts import CutDetector, thumbnail
 from streamer.analysis.motion import MotionGate
 from streamer.analysis.pace import Looks, Pace
-from streamer.analysis.regions import Regions, Window
+from streamer.analysis.pyramid import Pyramid, Raster
+from streamer.analysis.regions import Regions
 from streamer.analysis.smoothing import Smoother
 from streamer.analysis.tracking import NOBODY, Tracked, Tracker
 from streamer.config import StreamSettings
@@ -56,22 +56,17 @@ async def analyse_picture(
     `threshold` takes the place of the pipeline's own; only the surest `max_faces` are described.
     """
     async with models.engine.stills.turn():
-        prepared = await models.engine.offload(models.detector.prepare, pixels)
-        if threshold is None:
-            found = await models.detector.detect(pixels, prepared)
-        else:
-            found = await models.detector.detect(pixels, prepared, threshold)
-            found = found[found.scores >= threshold]
-        return await models.describe(pixels, found[:max_faces])
+        return await models.engine.offload(_faces, pixels, models, threshold, max_faces)
 
 
-class _View(msgspec.Struct, frozen=True, eq=False):
-    """The pixels of a frame, and the detector's input made of those in `window`: None where nothing has moved."""
-
-    pixels: Pixels
-    thumbnail: Pixels
-    window: Window
-    prepared: Any
+def _faces(pixels: Pixels, models: Models, threshold: float | None, max_faces: int | None) -> tuple[Face, ...]:
+    picture = Pyramid.of(pixels)
+    if threshold is None:
+        found = models.detector(picture)
+    else:
+        found = models.detector(picture, threshold)
+        found = found[found.scores >= threshold]
+    return models.describe(picture, found[:max_faces])
 
 
 class _Seen(msgspec.Struct, eq=False):
@@ -81,7 +76,8 @@ class _Seen(msgspec.Struct, eq=False):
 
     frame: Frame
     timings: dict[str, float]
-    view: _View | None = None
+    picture: Pyramid | None = None
+    thumbnail: Pixels | None = None
     found: Detections | None = None
     everything: Detections = Detections.none()  # that the detector found, whether it counts or not
     tracked: Tracked = NOBODY
@@ -123,36 +119,40 @@ class _Path:
             try:
                 if self._motion.threshold:  # stillness, too, is judged in order
                     await before.wait()
-                await self._detect(seen)
+                if self._searches.due(item.at):
+                    await self._models.engine.offload(self._detect, seen)
                 await before.wait()
                 self._track(seen)
             finally:
                 tracked.set()
-            await self._describe(seen)
+            if seen.found is not None and len(seen.tracked.ids):
+                await self._models.engine.offload(self._describe, seen)
+            else:
+                self._describe(seen)
         finally:
             self._share.give_back()
         return seen
 
-    async def _detect(self, seen: _Seen) -> None:
-        frame = seen.frame
-        if not self._searches.due(frame.at):
-            return
-        start = time.perf_counter()
-        seen.view = view = await self._models.engine.offload(self._prepare, frame)
+    def _detect(self, seen: _Seen) -> None:
+        frame, start = seen.frame, time.perf_counter()
+        seen.picture = picture = _pyramid(frame)
+        seen.thumbnail = thumbnail(picture)
+        window = self._window(picture)
+        moved = self._motion.update(window, frame.at)
         ready = time.perf_counter()
         seen.timings["prepare"] = _ms(start, ready)
-        if view.prepared is not None:
-            found = await self._models.detector.detect(view.pixels[view.window], view.prepared)
+        if moved:
+            found = self._models.detector(window)
             seen.everything = self._regions.placed(found, frame.width, frame.height)
             seen.found = self._regions.counted(found, frame.width, frame.height)
             seen.timings["detect"] = _ms(ready)
 
     def _track(self, seen: _Seen) -> None:
         start, at = time.perf_counter(), seen.frame.at
-        if seen.view is not None and self._cuts.update(seen.view.thumbnail):
+        if seen.thumbnail is not None and self._cuts.update(seen.thumbnail):
             self._tracker.reset()
         if seen.found is None:
-            seen.tracked = self._tracker.coast(at, still=seen.view is not None)
+            seen.tracked = self._tracker.coast(at, still=seen.picture is not None)
             seen.place_held = max(at - self._searched, _MOMENT)
             seen.looks_held = self._looks.held(seen.tracked.ids, at, math.inf)
         else:
@@ -160,12 +160,12 @@ class _Path:
             seen.looks_held = self._looks.held(seen.tracked.ids, at, self._look_interval(seen.frame))
         seen.timings["track"] = _ms(start)
 
-    async def _describe(self, seen: _Seen) -> None:
+    def _describe(self, seen: _Seen) -> None:
         start, tracked = time.perf_counter(), seen.tracked
-        if seen.view is None or seen.found is None:
+        if seen.picture is None or seen.found is None:
             seen.faces = self._models.describe.carried(tracked, seen.place_held, seen.looks_held)
         else:
-            seen.faces = await self._models.describe(seen.view.pixels, tracked.detections, tracked.ids, seen.looks_held)
+            seen.faces = self._models.describe(seen.picture, tracked.detections, tracked.ids, seen.looks_held)
         seen.timings["describe"] = _ms(start)
 
     def smooth(self, item: _Seen | Item) -> FrameResult | StateChange:
@@ -193,12 +193,12 @@ class _Path:
         took = time.monotonic() - frame.arrived
         return frame.live and took > self._max_age and took > _HELD_UP * self._share.usual
 
-    def _prepare(self, frame: Frame) -> _View:
-        pixels = frame.pixels()
-        window = self._regions.window(frame.width, frame.height)
-        moved = self._motion.update(pixels[window], frame.at)
-        prepared = self._models.detector.prepare(pixels[window]) if moved else None
-        return _View(pixels, thumbnail(pixels), window, prepared)
+    def _window(self, picture: Pyramid) -> Pyramid:
+        """The part of the picture that holds the region."""
+        rows, columns = self._regions.window(picture.width, picture.height)
+        if (rows.stop - rows.start, columns.stop - columns.start) == (picture.height, picture.width):
+            return picture
+        return Pyramid.of(picture.level()[rows, columns])
 
     def _look_interval(self, frame: Frame) -> float:
         """Seconds until a face's looks are due again: on a machine that is too busy they give way, before frames do."""
@@ -206,6 +206,10 @@ class _Path:
         if not frame.live:
             return settings.interval
         return max(settings.interval, min(_PER_WAIT * self._share.waited, settings.interval_max))
+
+
+def _pyramid(frame: Frame) -> Pyramid:
+    return Pyramid(frame.pixels) if isinstance(frame.pixels, Raster) else Pyramid.of(frame.pixels())
 
 
 def _passes_through(item: Item) -> bool:

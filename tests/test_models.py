@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from streamer.analysis import decode, geometry
+from streamer.analysis.pyramid import Pyramid
 from streamer.configfile import data_folder
 from streamer.errors import DeviceError
 from streamer.face import EMOTIONS, Face, Pixels
@@ -84,7 +85,7 @@ async def test_a_cancelled_caller_gives_its_request_back(accurate: Models, portr
 def test_the_letterbox_keeps_proportions_and_maps_back(portrait: Pixels) -> None:
     wide = cv2.copyMakeBorder(portrait, 0, 0, 0, 400, cv2.BORDER_CONSTANT).astype(np.uint8)
     box = geometry.letterbox(wide.shape[1], wide.shape[0], 0.7)
-    filled = fill_letterbox(wide, box)
+    filled = fill_letterbox(Pyramid.of(wide), box)
     assert filled.shape == (1, *box.shape, 3)
     inner_width, inner_height = box.inner
     assert inner_width / inner_height == pytest.approx(wide.shape[1] / wide.shape[0], rel=0.01)
@@ -93,7 +94,7 @@ def test_the_letterbox_keeps_proportions_and_maps_back(portrait: Pixels) -> None
 
 def test_chips_put_the_eyes_where_the_template_has_them(portrait: Pixels) -> None:
     maps = geometry.chip_maps(TRUTH[None], geometry.CHIP_TEMPLATE, 64)
-    (chip,) = warp(portrait, maps, 64)
+    (chip,) = warp(Pyramid.of(portrait), maps, 64)
     assert chip.shape == (64, 64, 3)
     placed = geometry.apply(maps, TRUTH[None])[0] / 64
     np.testing.assert_allclose(placed, geometry.CHIP_TEMPLATE, atol=0.06)
@@ -102,7 +103,7 @@ def test_chips_put_the_eyes_where_the_template_has_them(portrait: Pixels) -> Non
 def test_shrinking_crops_averages_instead_of_skipping_pixels() -> None:
     stripes = np.zeros((512, 512, 3), np.uint8)
     stripes[:, ::2] = 255
-    (crop,) = warp(stripes, np.array([[[0.125, 0, 0], [0, 0.125, 0]]], np.float32), 64)
+    (crop,) = warp(Pyramid.of(stripes), np.array([[[0.125, 0, 0], [0, 0.125, 0]]], np.float32), 64)
     assert abs(float(crop[8:-8, 8:-8].mean()) - 127.5) < 8
     assert float(crop[8:-8, 8:-8].std()) < 10
 

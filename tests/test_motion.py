@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.analysis.motion import MotionGate
+from streamer.analysis.pyramid import Pyramid
 from streamer.face import Pixels
 
 THRESHOLD = 0.002
@@ -33,7 +34,7 @@ def patched(picture: Pixels, x: int, y: int, side: int) -> Pixels:
 
 
 def opened(gate: MotionGate, pictures: list[Pixels]) -> list[int]:
-    return [n for n, picture in enumerate(pictures) if gate.update(picture, n * STEP)]
+    return [n for n, picture in enumerate(pictures) if gate.update(Pyramid.of(picture), n * STEP)]
 
 
 @pytest.mark.parametrize(("width", "height"), [(640, 360), (1280, 720), (320, 240), (90, 160)])
@@ -81,6 +82,7 @@ def test_a_picture_of_another_size_is_no_trouble() -> None:
 @given(st.lists(st.tuples(st.integers(1, 300), st.integers(1, 300)), min_size=1, max_size=4), st.floats(0, 1))
 def test_pictures_of_any_size_are_judged(sizes: list[tuple[int, int]], threshold: float) -> None:
     gate = MotionGate(threshold)
-    answers = [gate.update(np.zeros((height, width, 3), np.uint8), n * STEP) for n, (width, height) in enumerate(sizes)]
+    blank = [Pyramid.of(np.zeros((height, width, 3), np.uint8)) for width, height in sizes]
+    answers = [gate.update(picture, n * STEP) for n, picture in enumerate(blank)]
     assert answers[0]
     assert all(answers[1:]) == (threshold == 0 or len(sizes) == 1)

@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamer.analysis.cuts import CutDetector, thumbnail
+from streamer.analysis.pyramid import Pyramid
 from streamer.analysis.tracking import Tracked, Tracker
 from streamer.config import TrackSettings
 from streamer.face import Detections, Pixels
@@ -239,4 +240,13 @@ def test_a_cut_is_seen_but_neither_a_change_of_light_nor_a_swinging_camera(portr
     darker = (portrait * 0.7).astype(np.uint8)
     cuts = CutDetector(TrackSettings().cut)
     shown = (portrait, portrait, swung, darker, other, other, np.zeros_like(portrait))
-    assert [cuts.update(thumbnail(picture)) for picture in shown] == [False, False, False, False, True, False, True]
+    cut = [cuts.update(thumbnail(Pyramid.of(picture))) for picture in shown]
+    assert cut == [
+        False,
+        False,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from streamer import FaceAnalyzer
 from streamer.analysis.geometry import CHIP_TEMPLATE, chip_maps
+from streamer.analysis.pyramid import Pyramid
 from streamer.face import Face
 from streamer.inference.convert import CHIP_SIZE
 from streamer.inference.crops import warp
@@ -25,7 +26,7 @@ Picture = MatLike
 def warp_chip(picture: Picture, points: Points) -> Picture:
     """The face chip, uint8 (64, 64, 3) BGR, for the five points (5, 2)."""
     maps = chip_maps(points[None].astype(np.float32) + np.float32(0.5), CHIP_TEMPLATE, CHIP_SIZE)
-    return warp(picture.astype(np.uint8), maps, CHIP_SIZE)[0]
+    return warp(Pyramid.of(picture.astype(np.uint8)), maps, CHIP_SIZE)[0]
 
 
 def enlarge(picture: Picture) -> tuple[Picture, int, int]:

@@ -5,9 +5,11 @@ from typing import cast
 import cv2
 import numpy as np
 
+from streamer.analysis.pyramid import Pyramid
 from streamer.face import Floats, Pixels
 
 _COLUMNS, _ROWS = 48, 27
+_COARSE = 240, 135  # columns, rows
 _REACH_X, _REACH_Y = 10, 6  # thumbnail pixels that a moving camera may shift the picture by
 _BINS = 6  # of the colour histogram, a channel
 
@@ -17,27 +19,23 @@ class CutDetector:
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._last: Pixels | None = None
+        self._last: tuple[Pixels, Floats] | None = None
 
     def update(self, thumb: Pixels) -> bool:
         """With the `thumbnail` of each picture, in order."""
-        last, self._last = self._last, thumb
-        return last is not None and change(last, thumb) > self._threshold
+        last, self._last = self._last, (thumb, _histogram(thumb))
+        if last is None:
+            return False
+        # Layout alone changes when a camera swings fast, colours alone when the light does; a cut changes both.
+        colours = np.abs(last[1] - self._last[1]).sum() / 2  # the share of pixels that would have to change colour
+        return bool(colours > self._threshold) and _layout_change(last[0], thumb) > self._threshold
 
 
-def thumbnail(picture: Pixels) -> Pixels:
-    """A few pixels, uint8 (27, 48, 3) BGR, that stand for a BGR picture."""
-    # Nearest pixels of the whole first: averaging all of a large picture would cost more than it tells.
-    coarse = picture[:: max(picture.shape[0] // 144, 1), :: max(picture.shape[1] // 256, 1)]
+def thumbnail(picture: Pyramid) -> Pixels:
+    """A few pixels, uint8 (27, 48, 3) BGR, that stand for a picture."""
+    # Nearest pixels first: averaging all of a large picture would cost more than it tells.
+    coarse = cv2.resize(picture.wide(_COARSE[0]), _COARSE, interpolation=cv2.INTER_NEAREST)
     return cast(Pixels, cv2.resize(coarse, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA))
-
-
-def change(a: Pixels, b: Pixels) -> float:
-    """How unlike two thumbnails are, 0-1, in layout and in colours at once.
-
-    Layout alone changes when a camera swings fast, colours alone when the light does; a cut changes both.
-    """
-    return min(_layout_change(a, b), _colour_change(a, b))
 
 
 def _layout_change(a: Pixels, b: Pixels) -> float:
@@ -47,11 +45,6 @@ def _layout_change(a: Pixels, b: Pixels) -> float:
     if before.std() < 1 or middle.std() < 1:
         return 0.0 if before.std() < 1 and middle.std() < 1 else 1.0
     return float(np.clip(1 - cv2.matchTemplate(before, middle, cv2.TM_CCOEFF_NORMED).max(), 0, 1))
-
-
-def _colour_change(a: Pixels, b: Pixels) -> float:
-    """The share of pixels that would have to change colour to make one picture's histogram the other's."""
-    return float(np.abs(_histogram(a) - _histogram(b)).sum() / 2)
 
 
 def _histogram(picture: Pixels) -> Floats:

@@ -5,6 +5,7 @@ from typing import cast
 import cv2
 import numpy as np
 
+from streamer.analysis.pyramid import Pyramid
 from streamer.face import Pixels
 
 _COLUMNS, _ROWS = 160, 90
@@ -22,8 +23,8 @@ class MotionGate:
         self._searched: Pixels | None = None
         self._at = 0.0
 
-    def update(self, picture: Pixels, at: float) -> bool:
-        """Whether to search the BGR `picture` of time `at`; with each one, in order."""
+    def update(self, picture: Pyramid, at: float) -> bool:
+        """Whether to search the `picture` of time `at`; with each one, in order."""
         if not self.threshold:
             return True
         small = _small(picture)
@@ -39,8 +40,7 @@ def moved(a: Pixels, b: Pixels) -> float:
     return float((cv2.absdiff(a, b) > _NOISE).mean())
 
 
-def _small(picture: Pixels) -> Pixels:
+def _small(picture: Pyramid) -> Pixels:
     """uint8 (90, 160) grey, blurred enough that noise averages out."""
-    step = max(picture.shape[0] // (4 * _ROWS), 1)
-    grey = cv2.cvtColor(picture[::step, ::step], cv2.COLOR_BGR2GRAY)
+    grey = cv2.cvtColor(picture.wide(4 * _COLUMNS), cv2.COLOR_BGR2GRAY)
     return cast(Pixels, cv2.resize(grey, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA).astype(np.uint8))

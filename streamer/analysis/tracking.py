@@ -119,8 +119,11 @@ class Tracker:
         at: float,
     ) -> None:
         """Fill `match` for detections `rows` with those of `tracks`, not yet taken, that explain them best."""
-        free = np.setdiff1d(tracks, match[match >= 0])
-        if not len(rows) or not len(free):
+        if not len(rows):
+            return
+        taken = match >= 0
+        free = np.setdiff1d(tracks, match[taken]) if taken.any() else tracks
+        if not len(free):
             return
         found, state = _measurements(detections)[rows, None], self._state[None, free, 0]
         height = np.maximum(state[..., 3], 1.0)

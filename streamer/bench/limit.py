@@ -97,9 +97,9 @@ class _Tap:
         self._model = model
         self._taken = taken
 
-    async def __call__(self, batch: Pixels) -> tuple[Floats, ...]:
+    def __call__(self, batch: Pixels) -> tuple[Floats, ...]:
         self._taken.add(batch)
-        return await self._model(batch)
+        return self._model(batch)
 
 
 async def record(settings: Settings, stream: StreamSettings, seconds: float, progress: Progress) -> Recording:

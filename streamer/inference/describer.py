@@ -1,19 +1,18 @@
 """Describing faces: exact landmarks, pose, age, gender, emotions and quality of those that a detector found."""
 
-import asyncio
-
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from streamer.analysis import decode, geometry, landmarks, quality
+from streamer.analysis.pyramid import Pyramid
 from streamer.analysis.tracking import Tracked
 from streamer.config import Pipeline
 from streamer.face import JUDGED, SWITCHED_OFF, Detections, Face, Float64s, Floats, HeadPose, Ints, Judged, Pixels
 from streamer.inference.cards import Input, Task
 from streamer.inference.convert import CHIP_SIZE
 from streamer.inference.crops import sharpen, warp
-from streamer.inference.runtime import Engine, Model
+from streamer.inference.runtime import Model
 
 
 class _Shape(msgspec.Struct, frozen=True, eq=False):
@@ -58,7 +57,6 @@ class Describer:
         self,
         pipeline: Pipeline,
         models: dict[Task, tuple[Input, Model]],
-        engine: Engine,
         *,
         coordinates_only: bool = False,
     ) -> None:
@@ -70,7 +68,6 @@ class Describer:
         self._off = tuple((value, SWITCHED_OFF) for value in JUDGED if value not in self._heads)
         self._nobody = msgspec.structs.replace(_NOBODY, not_assessed=self._off)
         self._coordinates_only = coordinates_only
-        self._engine = engine
 
     def carried(self, tracked: Tracked, place_held: float, looks_held: Float64s) -> tuple[Face, ...]:
         """The faces of a picture in which none were looked for, largest first: what they lack the smoother fills in."""
@@ -94,8 +91,8 @@ class Describer:
         """Where nobody looks, no look is held."""
         return 0.0 if self._coordinates_only else float(looks)
 
-    async def __call__(
-        self, picture: Pixels, found: Detections, ids: Ints | None = None, held: Float64s | None = None
+    def __call__(
+        self, picture: Pyramid, found: Detections, ids: Ints | None = None, held: Float64s | None = None
     ) -> tuple[Face, ...]:
         """The faces, largest first; `ids` (n,) are their tracks' numbers. Where `held` (n,) is not 0 a face's looks are
         those of so many seconds ago, which the caller knows, and are not judged.
@@ -104,11 +101,13 @@ class Describer:
         if not n:
             return ()
         held = np.zeros(n) if held is None else held
-        shape = await self._shape(picture, found)
+        size = self._mesh_input.size
+        maps = geometry.region_maps(found.boxes, found.landmarks, self._mesh_input.region, size)
+        shape = self._shape(found, maps, self._mesh(warp(picture, maps, size)))
         due = np.flatnonzero(held == 0)
         if self._coordinates_only:
             due = due[:0]
-        looks = dict(zip(due.tolist(), await self._looks(picture, found.boxes[due], shape[due]), strict=True))
+        looks = dict(zip(due.tolist(), self._looks(picture, found.boxes[due], shape[due]), strict=True))
         order = np.argsort(-geometry.area(found.boxes), kind="stable")
         return tuple(
             Face(
@@ -124,17 +123,14 @@ class Describer:
             for i in order.tolist()
         )
 
-    async def _looks(self, picture: Pixels, boxes: Floats, shape: _Shape) -> "list[_Looks]":
+    def _looks(self, picture: Pyramid, boxes: Floats, shape: _Shape) -> "list[_Looks]":
         n = len(boxes)
         if not n:
             return []
-        crops = await self._engine.offload(self._crops, picture, boxes, shape)
-        outputs = await asyncio.gather(*(self._heads[of][1](views) for of, views in crops.views.items()))
+        crops = self._crops(picture, boxes, shape)
+        outputs = {of: self._heads[of][1](views)[0] for of, views in crops.views.items()}
         # Each model's views of a face are averaged before anything is read from them.
-        said = {
-            of: output[0].reshape(n, -1, output[0].shape[1]).mean(1)
-            for of, output in zip(crops.views, outputs, strict=True)
-        }
+        said = {of: output.reshape(n, -1, output.shape[1]).mean(1) for of, output in outputs.items()}
         nobody, judged = self._nobody, crops.judged
         ages = decode.calibrated_age(said["age"]) if "age" in said else np.full(n, nobody.age)
         females = said["gender"][:, 0] if "gender" in said else np.full(n, nobody.female)
@@ -153,10 +149,8 @@ class Describer:
         told = shape.trusted[of] and not self._coordinates_only
         return HeadPose(*map(float, shape.pose[of])) if told else None
 
-    async def _shape(self, picture: Pixels, found: Detections) -> _Shape:
-        size = self._mesh_input.size
-        maps = geometry.region_maps(found.boxes, found.landmarks, self._mesh_input.region, size)
-        raw, score = await self._mesh(await self._engine.offload(warp, picture, maps, size))
+    def _shape(self, found: Detections, maps: Floats, said: tuple[Floats, ...]) -> _Shape:
+        raw, score = said
         back = geometry.invert(maps)
         mesh = np.empty_like(raw)
         mesh[:, :, :2] = geometry.apply(back, raw[:, :, :2] + np.float32(0.5))  # the mesh counts from pixel centres
@@ -171,7 +165,7 @@ class Describer:
             trusted,
         )
 
-    def _crops(self, picture: Pixels, boxes: Floats, shape: _Shape) -> _Crops:
+    def _crops(self, picture: Pyramid, boxes: Floats, shape: _Shape) -> _Crops:
         zooms: dict[Judged, tuple[float, ...]] = {
             "age": self._settings.age_zooms,
             "gender": self._settings.gender_zooms,
@@ -190,7 +184,7 @@ class Describer:
         judged = quality.face_quality(by_zoom[1.0], shape.points, shape.pose, shape.score, shape.trusted)
         return _Crops(judged, views)
 
-    def _chips(self, picture: Pixels, shape: _Shape, zoom: float) -> Pixels:
+    def _chips(self, picture: Pyramid, shape: _Shape, zoom: float) -> Pixels:
         """Aligned chips; where the mesh saw no face, by the detector's five points."""
         maps = geometry.chip_maps(shape.anchors, geometry.ANCHOR_TEMPLATE, CHIP_SIZE, zoom)
         if not shape.trusted.all():
@@ -198,7 +192,7 @@ class Describer:
             maps = np.where(shape.trusted[:, None, None], maps, coarse)
         return warp(picture, maps, CHIP_SIZE)
 
-    def _emotion_crops(self, picture: Pixels, boxes: Floats, shape: _Shape) -> Pixels:
+    def _emotion_crops(self, picture: Pyramid, boxes: Floats, shape: _Shape) -> Pixels:
         wanted = self._heads["emotion"][0]
         if wanted.crop == "chip":
             maps = geometry.chip_maps(shape.points, geometry.CHIP_TEMPLATE, CHIP_SIZE)

@@ -1,15 +1,15 @@
 """Finding faces: a picture in, detections out, best first, in pixels of the picture."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from streamer.analysis import decode, fusion
-from streamer.analysis.geometry import Letterbox, area_scale, letterbox
+from streamer.analysis.geometry import area_scale, letterbox
+from streamer.analysis.pyramid import Pyramid
 from streamer.config import DetectSettings
 from streamer.errors import ModelError
-from streamer.face import Detections, Pixels
+from streamer.face import Detections
 from streamer.inference.crops import fill_letterbox
 from streamer.inference.runtime import Engine, Model
 
@@ -20,13 +20,9 @@ _CERTAIN = 0.65  # on 100 pictures without faces nothing scored higher with YuNe
 
 
 class Detector(Protocol):
-    """`prepare` is work for a thread; `detect` takes what it gave, with the same picture. Faces that score `least` are
-    given, too, where that is less than the threshold of the settings.
-    """
+    """Faces that score `least` are given, too, where that is less than the threshold of the settings."""
 
-    def prepare(self, picture: Pixels) -> Any: ...
-
-    async def detect(self, picture: Pixels, prepared: Any, least: float = 1.0) -> Detections: ...
+    def __call__(self, picture: Pyramid, least: float = 1.0) -> Detections: ...
 
 
 class YuNet:
@@ -36,25 +32,18 @@ class YuNet:
         self._settings = settings
         self._graph = graph
         self._engine = engine
-        self._compiled: dict[tuple[int, int], asyncio.Future[Model]] = {}
+        self._compiled: dict[tuple[int, int], Model] = {}
 
-    def prepare(self, picture: Pixels) -> tuple[Pixels, Letterbox]:
-        height, width = picture.shape[:2]
-        box = letterbox(width, height, area_scale(width, height, self._settings.size))
-        return fill_letterbox(picture, box), box
-
-    async def detect(self, picture: Pixels, prepared: tuple[Pixels, Letterbox], least: float = 1.0) -> Detections:
-        batch, box = prepared
-        scores, offsets = await (await self._model(box.shape))(batch)
-        s = self._settings
+    def __call__(self, picture: Pyramid, least: float = 1.0) -> Detections:
+        s, width, height = self._settings, picture.width, picture.height
+        box = letterbox(width, height, area_scale(width, height, s.size))
+        scores, offsets = self._model(box.shape)(fill_letterbox(picture, box))
         return decode.yunet(scores[0], offsets[0], box, _threshold(s, least), s.nms_iou)[: s.max_faces]
 
-    async def _model(self, shape: tuple[int, int]) -> Model:
-        known = self._compiled.get(shape)
-        if known is None or (known.done() and known.exception() is not None):
-            load = self._engine.offload(self._engine.load, self._graph, (1, *shape, 3))
-            self._compiled[shape] = asyncio.ensure_future(load)
-        return await asyncio.shield(self._compiled[shape])
+    def _model(self, shape: tuple[int, int]) -> Model:
+        if shape not in self._compiled:
+            self._compiled[shape] = self._engine.load(self._graph, (1, *shape, 3))
+        return self._compiled[shape]
 
 
 class CenterFace:
@@ -65,50 +54,37 @@ class CenterFace:
 
     def __init__(self, settings: DetectSettings, graph: Path, engine: Engine) -> None:
         self._settings = settings
-        self._engine = engine
         self._model = engine.load(graph, one_at_a_time=True)
 
-    def prepare(self, picture: Pixels) -> float:
-        """The working scale."""
-        height, width = picture.shape[:2]
-        return min(1.0, area_scale(width, height, self._settings.size))
-
-    async def detect(self, picture: Pixels, prepared: float, least: float = 1.0) -> Detections:
+    def __call__(self, picture: Pyramid, least: float = 1.0) -> Detections:
         s, readings = self._settings, list[Detections]()
+        working = min(1.0, area_scale(picture.width, picture.height, s.size))
         for scale in s.scales:
-            if abs(scale) > 1 and readings and not _sees_small(readings[-1], prepared):
+            if abs(scale) > 1 and readings and not _sees_small(readings[-1], working):
                 continue
-            readings.append(await self._read(picture, abs(scale) * prepared, scale < 0))
+            readings.append(self._read(picture, abs(scale) * working, scale < 0))
         found = fusion.merge(readings, s.nms_iou)
         scores = fusion.probability(found.scores, s.calibration[0], s.calibration[1])
         keep = scores >= _threshold(s, least)
         return Detections(found.boxes, scores, found.landmarks)[keep][: s.max_faces]
 
-    async def _read(self, picture: Pixels, scale: float, mirrored: bool) -> Detections:
-        height, width = picture.shape[:2]
-        box = letterbox(width, height, scale)
-        batch = await self._engine.offload(fill_letterbox, picture, box, mirrored)
-        heat, size, offset, points = await self._model(batch)
-        found = await self._engine.offload(
-            decode.centerface, heat[0, 0], size[0], offset[0], points[0], box, _FAINTEST, self._settings.nms_iou
-        )
-        return fusion.mirror(found, width) if mirrored else found
+    def _read(self, picture: Pyramid, scale: float, mirrored: bool) -> Detections:
+        box = letterbox(picture.width, picture.height, scale)
+        heat, size, offset, points = self._model(fill_letterbox(picture, box, mirrored))
+        found = decode.centerface(heat[0, 0], size[0], offset[0], points[0], box, _FAINTEST, self._settings.nms_iou)
+        return fusion.mirror(found, picture.width) if mirrored else found
 
 
 class WithFallback:
     """A second detector looks where the first one finds nothing: CenterFace misses faces that fill the picture."""
 
-    def __init__(self, first: Detector, second: Detector, engine: Engine) -> None:
+    def __init__(self, first: Detector, second: Detector) -> None:
         self._first = first
         self._second = second
-        self._engine = engine
-        self.prepare = first.prepare
 
-    async def detect(self, picture: Pixels, prepared: Any, least: float = 1.0) -> Detections:
-        found = await self._first.detect(picture, prepared, least)
-        if len(found):
-            return found
-        return await self._second.detect(picture, await self._engine.offload(self._second.prepare, picture))
+    def __call__(self, picture: Pyramid, least: float = 1.0) -> Detections:
+        found = self._first(picture, least)
+        return found if len(found) else self._second(picture)
 
 
 def make_detector(
@@ -122,7 +98,7 @@ def make_detector(
     if not settings.fallback:
         return detector
     certain = DetectSettings(model=settings.fallback, threshold=_CERTAIN)
-    return WithFallback(detector, make_detector(certain, heads, graphs, engine), engine)
+    return WithFallback(detector, make_detector(certain, heads, graphs, engine))
 
 
 def _threshold(settings: DetectSettings, least: float) -> float:

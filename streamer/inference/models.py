@@ -34,7 +34,7 @@ class Models:
         self.detector = make_detector(pipeline.detect, heads, graphs, engine)
         others = [card for card in needed if card.task != "detection"]
         loaded = {card.task: (_input(card), engine.load(graphs[card.name])) for card in others}
-        self.describe = Describer(pipeline, loaded, engine, coordinates_only=coordinates_only)
+        self.describe = Describer(pipeline, loaded, coordinates_only=coordinates_only)
 
 
 class Workshop:
@@ -80,7 +80,7 @@ class Workshop:
         return self._store.weights(card)
 
     def close(self) -> None:
-        """Wait for what still runs; call it before the event loop closes."""
+        """Wait for what still runs."""
         self.engine.close()
 
 

@@ -1,14 +1,16 @@
-"""Running compiled models: `await model(batch)` over a few reused infer requests."""
+"""Running compiled models, and the threads that do it."""
 
 import asyncio
 import contextlib
 import logging
+import math
 import re
 import threading
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from queue import LifoQueue
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,92 +24,48 @@ from streamer.turns import Share, Turns
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _BATCH = 32  # faces in one inference: more are no quicker, and a crowd's would take gigabytes
-_AT_ONCE = 2  # pictures for each thread: one computes while another changes hands
+_AT_ONCE = 2  # pictures for each thread: some compute while others change hands
+_PER_THREAD = 1.5  # Python threads for each that computes: some wait for the interpreter
 _SHAPES = "32"  # input shapes for which a model keeps its memory
 
 
 class Model:
     """A compiled model. Call it with uint8 (n, height, width, 3) BGR; it answers with its outputs as float32.
 
-    Any number of calls may wait at once; they are served in turn by a fixed number of infer requests.
+    Any number of threads may call it at once; they are served in turn by a fixed number of infer requests.
     """
 
-    def __init__(self, compiled: Any, requests: int) -> None:
+    def __init__(self, compiled: Any, requests: int, another: Callable[[], Any]) -> None:
+        """`another` gives what the requests after the first are made from, when they are needed."""
         self._outputs = range(len(compiled.outputs))
-        self._requests = [compiled.create_infer_request() for _ in range(requests)]
-        self._idle = deque(self._requests)
-        self._waiting: deque[asyncio.Future[Any]] = deque()
+        self._another = another
+        self._idle: LifoQueue[Any] = LifoQueue()
+        for request in [None] * (requests - 1) + [compiled.create_infer_request()]:
+            self._idle.put(request)
 
-    async def __call__(self, batch: Pixels) -> tuple[Floats, ...]:
+    def __call__(self, batch: Pixels) -> tuple[Floats, ...]:
         """Raises DeviceError if the device fails."""
         if len(batch) <= _BATCH:
-            return await self._infer(batch)
-        parts = [self._infer(batch[i : i + _BATCH]) for i in range(0, len(batch), _BATCH)]
-        answers = await asyncio.gather(*parts)
+            return self._infer(batch)
+        answers = [self._infer(batch[i : i + _BATCH]) for i in range(0, len(batch), _BATCH)]
         return tuple(np.concatenate(outputs) for outputs in zip(*answers, strict=True))
 
-    async def _infer(self, batch: Pixels) -> tuple[Floats, ...]:
-        request = await self._acquire()
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[tuple[Floats, ...]] = loop.create_future()
-
-        def inferred(_held: Pixels) -> None:  # in a thread of OpenVINO
-            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits
-                loop.call_soon_threadsafe(self._finish, request, done)
-
-        # The request reads the memory of `batch`: as the callback's argument it lives until the inference has ended,
-        # even if the caller was cancelled by then.
-        request.set_callback(inferred, batch)
+    def _infer(self, batch: Pixels) -> tuple[Floats, ...]:
+        request = self._idle.get()
         try:
+            if request is None:
+                request = self._another().create_infer_request()
             request.set_input_tensor(ov.Tensor(batch, shared_memory=True))
-            request.start_async()
+            request.infer()
+            return tuple(np.array(request.get_output_tensor(i).data) for i in self._outputs)
         except RuntimeError as error:
-            self._release(request)
-            raise DeviceError(f"the device does not take the input: {error}") from error
-        return await done
-
-    def close(self) -> None:
-        """Wait for inferences that nobody waits for any more; call it before the event loop closes."""
-        for request in self._requests:
-            with contextlib.suppress(RuntimeError):  # a failed inference was reported to its caller
-                request.wait()
-
-    async def _acquire(self) -> Any:
-        if self._idle:
-            return self._idle.popleft()
-        turn: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._release(turn.result())
-            raise
-
-    def _finish(self, request: Any, done: asyncio.Future[tuple[Floats, ...]]) -> None:
-        try:
-            request.wait()  # the callback may still be on its way out: only then can the request start again
-            outputs = tuple(np.array(request.get_output_tensor(i).data) for i in self._outputs)
-        except RuntimeError as error:
-            if not done.cancelled():
-                done.set_exception(DeviceError(f"the device failed during inference: {error}"))
-        else:
-            if not done.cancelled():
-                done.set_result(outputs)
+            raise DeviceError(f"the device failed during inference: {error}") from error
         finally:
-            self._release(request)
-
-    def _release(self, request: Any) -> None:
-        while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                turn.set_result(request)
-                return
-        self._idle.append(request)
+            self._idle.put(request)
 
 
 class Engine:
-    """One OpenVINO device, its compiled models, and threads for work on pixels.
+    """One OpenVINO device, its compiled models, and threads that work on pictures.
 
     `turns` are what streams share its time by; all stills together have the share `stills`. `precisions` tells what
     each model, by its name, really computes with.
@@ -126,7 +84,7 @@ class Engine:
         self.precisions: dict[str, str] = {}
         self._models: dict[tuple[Path, tuple[int, ...] | None], Model] = {}
         self._compiling = threading.Lock()
-        self._pool = ThreadPoolExecutor(self.threads, "pixels")
+        self._pool = ThreadPoolExecutor(math.ceil(_PER_THREAD * self.threads), "pixels")
         self.turns = Turns(_AT_ONCE * self.threads)
         self.stills = Share(self.turns)
 
@@ -136,30 +94,37 @@ class Engine:
         """
         with self._compiling:
             if (graph, shape) not in self._models:
-                self._models[graph, shape] = self._compile(graph, shape, 1 if one_at_a_time else self.threads)
+                self._models[graph, shape] = self._model(graph, shape, one_at_a_time)
             return self._models[graph, shape]
 
-    def _compile(self, graph: Path, shape: tuple[int, ...] | None, streams: int) -> Model:
+    def _model(self, graph: Path, shape: tuple[int, ...] | None, one_at_a_time: bool) -> Model:
+        # Small networks cannot be split. Each thread has a copy of its own, which computes in that thread: handing the
+        # work to others, as several streams of one copy do, costs a fifth of it.
+        threads = self.threads if one_at_a_time else 1
+        compile_one = partial(self._compile, graph, shape, threads)
+        compiled = compile_one()
+        self.precisions[re.sub("-[0-9a-f]{12}$", "", graph.parent.name)] = _precision(compiled)  # less its fingerprint
+        if self.device == "CPU":
+            return Model(compiled, self.threads // threads, compile_one)
+        return Model(compiled, self.threads, lambda: compiled)
+
+    def _compile(self, graph: Path, shape: tuple[int, ...] | None, threads: int) -> Any:
         try:
             model = self._core.read_model(graph)
             if shape:
                 model.reshape(list(shape))
-            compiled = self._core.compile_model(model, self.device, self._options(streams))
+            return self._core.compile_model(model, self.device, self._options(threads))
         except RuntimeError as error:
             raise DeviceError(
                 f"{self.device} cannot run {graph.parent.name}: {_first_line(error)}", "try device CPU"
             ) from error
-        self.precisions[re.sub("-[0-9a-f]{12}$", "", graph.parent.name)] = _precision(compiled)  # less its fingerprint
-        return Model(compiled, streams if streams == 1 else max(streams, 2))
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
-        """`work(*args)` in a thread for pixels; it should spend its time in OpenCV or NumPy."""
+        """`work(*args)` in a thread for pictures; it should spend its time in models, OpenCV or NumPy."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
 
     def close(self) -> None:
-        """Wait for what still runs; call it before the event loop closes."""
-        for model in list(self._models.values()):
-            model.close()
+        """Wait for what still runs."""
         self._pool.shutdown(cancel_futures=True)
 
     def _present(self, device: str) -> str:
@@ -171,13 +136,13 @@ class Engine:
         _log.warning("device %s is not there (OpenVINO sees: %s); using CPU instead", device, ", ".join(known))
         return "CPU"
 
-    def _options(self, streams: int) -> dict[str, Any]:
+    def _options(self, threads: int) -> dict[str, Any]:
         if self.device != "CPU":
             return {"PERFORMANCE_HINT": "THROUGHPUT"}
-        # Small networks cannot be split: one thread each, as many at a time as there are threads.
         return {
-            "NUM_STREAMS": str(streams),
-            "INFERENCE_NUM_THREADS": str(self.threads),
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": str(threads),
+            "ENABLE_CPU_PINNING": False,  # all copies would be pinned to the same core
             "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES,
         }
 

@@ -2,15 +2,12 @@
 
 import time
 from collections.abc import Callable
-from functools import partial
-from typing import cast
 
-import numpy as np
 from av.video.frame import VideoFrame
-from av.video.reformatter import VideoReformatter
 
 from streamer.face import Frame, Pixels, no_pixels
 from streamer.media.clock import Reading
+from streamer.media.raster import raster
 
 
 class FrameMaker:
@@ -32,7 +29,7 @@ class FrameMaker:
         """Of a decoded picture, on the axis `at`; `skipped` is the reason why it must not be analysed."""
         turns = round((picture.rotation - self._rotate) / 90) % 4
         self._size = _size(picture, turns)
-        return self._frame(at, reading, skipped, no_pixels if skipped else partial(_to_bgr, picture, turns))
+        return self._frame(at, reading, skipped, no_pixels if skipped else raster(picture, turns))
 
     def passed_over(self, at: float, reading: Reading, reason: str) -> Frame:
         """Of a picture that was never decoded; it is as large as the one before."""
@@ -67,11 +64,3 @@ def displayed(picture: VideoFrame) -> tuple[int, int]:
 
 def _size(picture: VideoFrame, turns: int) -> tuple[int, int]:
     return (picture.height, picture.width) if turns % 2 else (picture.width, picture.height)
-
-
-def _to_bgr(picture: VideoFrame, turns: int) -> Pixels:
-    """uint8 (height, width, 3), turned counter-clockwise by quarter `turns`."""
-    # A picture that is told to convert itself keeps megabytes and a thread for each core, for as long as it lives.
-    converted = VideoReformatter().reformat(picture, format="bgr24", threads=1)
-    pixels = cast(Pixels, converted.to_ndarray())
-    return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels

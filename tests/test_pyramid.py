@@ -1,0 +1,176 @@
+"""Image pyramids: the same pixels, however they are asked for."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from av.video.frame import VideoFrame
+from av.video.reformatter import Colorspace
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamer.analysis.pyramid import Pyramid, Raster, halved
+from streamer.face import Floats, Pixels
+from streamer.inference.crops import warp
+from streamer.media.raster import raster
+
+side = st.integers(1, 90)
+
+
+def scene(width: int, height: int, seed: int = 0) -> Pixels:
+    """Coloured shapes without noise, which no two ways of averaging chroma treat alike."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (max(height // 16, 2), max(width // 16, 2), 3), np.uint8)
+    return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.uint8)
+
+
+def decoded(pixels: Pixels, layout: str = "yuv420p", space: int = 1, reach: int = 1) -> VideoFrame:
+    frame = VideoFrame.from_ndarray(pixels, format="bgr24")
+    made = frame.reformat(format=layout, dst_colorspace=Colorspace(space))
+    made.colorspace, made.color_range = space, reach
+    return made
+
+
+def turned(size: int, angle: float, scale: float, x: float, y: float) -> Floats:
+    """A map of the picture around x, y onto a square of `size`."""
+    cos, sin = np.cos(angle) * scale, np.sin(angle) * scale
+    linear = np.array([[cos, -sin], [sin, cos]])
+    return np.concatenate([linear, size / 2 - linear @ [[x], [y]]], 1)[None].astype(np.float32)
+
+
+class Counted:
+    """A raster that counts the pixels it is asked for."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self.height, self.width = pixels.shape[:2]
+        self.pixels = pixels
+        self.converted = 0
+
+    def __call__(self) -> Pixels:
+        return self._counted(self.pixels)
+
+    def half(self) -> Pixels:
+        return self._counted(halved(self.pixels))
+
+    def part(self, left: int, top: int, right: int, bottom: int) -> Pixels:
+        assert left % 2 == top % 2 == 0
+        return self._counted(self.pixels[top:bottom, left:right])
+
+    def _counted(self, pixels: Pixels) -> Pixels:
+        self.converted += pixels.shape[0] * pixels.shape[1]
+        return pixels
+
+
+@given(side, side, st.sampled_from([1, 2, 4, 8]))
+def test_a_level_holds_the_means_of_blocks(width: int, height: int, factor: int) -> None:
+    picture = Pyramid.of(scene(width, height))
+    if factor > min(width, height):
+        factor = picture.factor(1 / factor)
+    level = picture.level(factor)
+    assert level.shape == (height // factor, width // factor, 3)
+    kept = scene(width, height)[: height // factor * factor, : width // factor * factor].astype(float)
+    means = kept.reshape(height // factor, factor, width // factor, factor, 3).mean((1, 3))
+    np.testing.assert_allclose(level, means, atol=2)
+
+
+@given(side, side, st.floats(1e-6, 4))
+def test_the_level_for_a_scale_is_the_smallest_that_is_not_enlarged(width: int, height: int, scale: float) -> None:
+    factor = Pyramid.of(scene(width, height)).factor(scale)
+    assert factor * scale <= 1 or factor == 1
+    assert 2 * factor * scale > 1 or 2 * factor > min(width, height)
+
+
+@settings(deadline=None)
+@given(
+    st.integers(2, 200),
+    st.integers(2, 200),
+    st.floats(-3, 3),
+    st.floats(0.3, 3),
+    st.floats(-0.2, 1.2),
+    st.floats(-0.2, 1.2),
+)
+def test_crops_of_parts_are_those_of_the_whole(
+    width: int, height: int, angle: float, scale: float, x: float, y: float
+) -> None:
+    pixels = scene(width, height)
+    maps = turned(32, angle, scale, x * width, y * height)
+    in_parts, whole = Pyramid(Counted(pixels)), Pyramid.of(pixels)
+    whole.level()
+    off = np.abs(warp(in_parts, maps, 32).astype(int) - warp(whole, maps, 32))
+    assert off.max() <= 2, "OpenCV rounds coordinates"
+
+
+def test_small_faces_do_not_have_the_whole_picture_converted() -> None:
+    source = Counted(scene(1920, 1080))
+    picture = Pyramid(source)
+    maps = turned(192, 0.1, 1.2, 700, 400)
+    warp(picture, maps, 192)
+    once = source.converted
+    assert 160**2 < once < 300**2
+    warp(picture, turned(64, 0.12, 0.6, 705, 395), 64)
+    assert source.converted == once, "what lies within a part is taken from there"
+
+
+def test_a_crowd_has_it_converted_once() -> None:
+    source = Counted(scene(640, 360))
+    picture = Pyramid(source)
+    for n in range(40):
+        warp(picture, turned(64, 0, 0.6, 16 * n, 9 * n), 64)
+    assert source.converted <= 1.5 * 640 * 360
+
+
+@pytest.mark.parametrize("space", [1, 5])  # BT.709, BT.601
+@pytest.mark.parametrize(("layout", "reach"), [("yuv420p", 1), ("yuvj420p", 2)])
+@pytest.mark.parametrize(("width", "height"), [(320, 180), (322, 182), (321, 179)])
+def test_decoded_pictures_have_the_colours_that_ffmpeg_gives_them(
+    width: int, height: int, space: int, layout: str, reach: int
+) -> None:
+    picture = decoded(scene(width, height), layout, space, reach)
+    source = raster(picture, 0)
+    assert isinstance(source, Raster)
+    whole = source()
+    assert whole.shape == (height, width, 3)
+    part = source.part(40, 20, 152, 100).astype(int)
+    blurred = 4 if width % 2 else 0  # FFmpeg blurs the chroma of pictures with an odd side, and of no others
+    assert np.abs(part - whole[20:100, 40:152]).mean() <= blurred
+    off = np.abs(source.half().astype(int) - halved(whole).astype(int))
+    assert off.mean() < 1.5 + blurred
+
+
+def test_colour_spaces_are_told_apart() -> None:
+    pixels = np.full((64, 64, 3), (30, 60, 200), np.uint8)
+    wrong, right = decoded(pixels, space=1), decoded(pixels, space=1)
+    wrong.colorspace = 5
+    halves = [raster(picture, 0) for picture in (wrong, right)]
+    assert all(isinstance(each, Raster) for each in halves)
+    shown = [each.half()[16, 16].astype(int) for each in halves if isinstance(each, Raster)]
+    assert np.abs(shown[1] - (30, 60, 200)).max() <= 3 < np.abs(shown[0] - (30, 60, 200)).max()
+
+
+def test_other_layouts_and_turned_pictures_are_converted_whole() -> None:
+    pixels = scene(64, 48)
+    for picture, turns in ((decoded(pixels, "yuv422p"), 0), (decoded(pixels), 1)):
+        source = raster(picture, turns)
+        assert not isinstance(source, Raster)
+        assert source().shape == ((64, 48, 3) if turns else (48, 64, 3))
+
+
+def test_a_decoders_own_picture_with_padded_rows(tmp_path: Path) -> None:
+    """Rows in a decoder's memory are longer than the picture is wide."""
+    path = tmp_path / "clip.mp4"
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=Fraction(5), options={"crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 322, 182, "yuv420p"
+        for n in range(3):
+            file.mux(stream.encode(VideoFrame.from_ndarray(scene(322, 182, n), format="bgr24")))
+        file.mux(stream.encode())
+    with av.open(str(path)) as file:
+        picture = next(file.decode(video=0))
+    source = raster(picture, 0)
+    assert picture.planes[0].line_size > 322
+    assert isinstance(source, Raster)
+    np.testing.assert_array_equal(source.part(0, 0, 322, 182), source())
+    assert np.abs(source.half().astype(int) - halved(source())).mean() < 1.5
