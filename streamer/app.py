@@ -116,6 +116,8 @@ class App:
             return keep_open(stream, share, host, report.source, report.next_seq)
 
         veil = Veil(stream, self._settings.privacy)
+        if self._settings.privacy.blur or self._settings.video.blur:  # who comes between two searches would be shown
+            stream = msgspec.structs.replace(stream, interval_max=stream.interval)
         raw = not self._settings.privacy.coordinates_only
         async with aclosing(analyse_stream(stream, source, models, raw, report.next_track)) as items:
             async for item in items:

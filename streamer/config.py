@@ -139,8 +139,9 @@ class StreamSettings(_Strict, frozen=True):
 
     `rotate` turns the picture clockwise, in degrees. At most `fps` pictures a second are analysed (0: all), and with
     `keyframes_only` key pictures only: of a live source no others are even decoded. Faces are looked for every
-    `interval` seconds (0: in each picture) and followed in between, and only where more than a share `motion` of the
-    picture has changed (0: always). Only faces whose centre is inside the polygon `region` and outside of all `masks`
+    `interval` seconds (0: in each picture) and followed in between; in a live picture on a machine that is too busy less
+    often, but at least every `interval_max` seconds; and only where more than a share `motion` of the picture has
+    changed (0: always). Only faces whose centre is inside the polygon `region` and outside of all `masks`
     count; points are x, y as shares of width and height of the picture as displayed.
     """
 
@@ -163,6 +164,7 @@ class StreamSettings(_Strict, frozen=True):
     fps: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     keyframes_only: bool = False
     interval: Seconds = 0.0
+    interval_max: Seconds = 0.1
     motion: Fraction = 0.0
     region: Polygon = WHOLE_PICTURE
     masks: tuple[Polygon, ...] = ()

@@ -23,7 +23,8 @@ from streamer.inference.models import Models
 from streamer.media.source import StateChange
 from streamer.turns import Share
 
-_PER_WAIT = 10  # a face's looks are held so many times as long as its stream waits for a turn
+_LOOK_PER_WAIT = 10  # a face's looks are held so many times as long as its stream waits for a turn,
+_SEARCH_PER_WAIT = 3  # and its place so many times
 _HELD_UP = 2  # times as long as usual
 _MOMENT = 1e-3  # seconds
 
@@ -92,11 +93,12 @@ class _Path:
     def __init__(self, stream: StreamSettings, models: Models, share: Share, keep_raw: bool, first_track: int) -> None:
         pipeline = models.pipeline
         # Nobody is seen between two searches; that must not end the tracks.
-        track = msgspec.structs.replace(pipeline.track, lost=max(pipeline.track.lost, 2 * stream.interval))
+        longest = max(stream.interval, stream.interval_max)
+        track = msgspec.structs.replace(pipeline.track, lost=max(pipeline.track.lost, 2 * longest))
         self._models = models
         self._share = share
         self._keep_raw = keep_raw
-        self._max_age = stream.max_age
+        self._stream = stream
         self._searches = Pace(stream.interval)
         self._motion = MotionGate(stream.motion)
         self._regions = Regions(stream.region, stream.masks)
@@ -119,6 +121,7 @@ class _Path:
             try:
                 if self._motion.threshold:  # stillness, too, is judged in order
                     await before.wait()
+                self._searches.period = self._search_interval(item)
                 if self._searches.due(item.at):
                     await self._models.engine.offload(self._detect, seen)
                 await before.wait()
@@ -191,7 +194,7 @@ class _Path:
         machine on which all take that long they are given all the same.
         """
         took = time.monotonic() - frame.arrived
-        return frame.live and took > self._max_age and took > _HELD_UP * self._share.usual
+        return frame.live and took > self._stream.max_age and took > _HELD_UP * self._share.usual
 
     def _window(self, picture: Pyramid) -> Pyramid:
         """The part of the picture that holds the region."""
@@ -200,12 +203,17 @@ class _Path:
             return picture
         return Pyramid.of(picture.level()[rows, columns])
 
+    def _search_interval(self, frame: Frame) -> float:
+        """Seconds until faces are looked for again: on a machine that is too busy that gives way, before frames do."""
+        return self._stretched(frame, self._stream.interval, self._stream.interval_max, _SEARCH_PER_WAIT)
+
     def _look_interval(self, frame: Frame) -> float:
-        """Seconds until a face's looks are due again: on a machine that is too busy they give way, before frames do."""
+        """Seconds until a face's looks are due again: they give way before anything else."""
         settings = self._models.pipeline.attributes
-        if not frame.live:
-            return settings.interval
-        return max(settings.interval, min(_PER_WAIT * self._share.waited, settings.interval_max))
+        return self._stretched(frame, settings.interval, settings.interval_max, _LOOK_PER_WAIT)
+
+    def _stretched(self, frame: Frame, interval: float, most: float, per_wait: float) -> float:
+        return max(interval, min(per_wait * self._share.waited, most)) if frame.live else interval
 
 
 def _pyramid(frame: Frame) -> Pyramid:

@@ -202,7 +202,7 @@ async def test_on_a_busy_machine_a_cameras_looks_are_held_and_a_files_never(
 ) -> None:
     alone = await analysed(live(pictures[:10]), realtime)
     others = asyncio.create_task(busy(realtime, 0.06))
-    crowded = await analysed(live(pictures[:30]), realtime)
+    crowded = await analysed(live(pictures[:30]), realtime, interval_max=0)
     file = await analysed(recorded(pictures[:10]), realtime)
     others.cancel()
     await asyncio.gather(others, return_exceptions=True)
@@ -211,13 +211,29 @@ async def test_on_a_busy_machine_a_cameras_looks_are_held_and_a_files_never(
     looks = [record.held_ms.looks for record in records if record.held_ms]
     assert 5 < len(looks) < 30
     assert all(isinstance(held, int) and 0 <= held < 1200 for held in looks)
-    assert all("detect" in result.timings for result in crowded), "places are never held for that"
+    assert all("detect" in result.timings for result in crowded)
     for before, after in pairwise(crowded):
         if the_face(after).looks_held:
             assert the_face(after).age == the_face(before).age
             assert the_face(after).quality == the_face(before).quality
     assert not any(the_face(result).looks_held for result in file)
     assert sum(the_face(result).looks_held > 0 for result in alone) < len(alone) / 2, "on a machine that is not busy"
+
+
+async def test_on_a_busy_machine_a_cameras_faces_are_looked_for_less_often(
+    realtime: Models, pictures: list[Pixels]
+) -> None:
+    others = asyncio.create_task(busy(realtime, 0.12))
+    crowded = await analysed(live(pictures[:40]), realtime, interval_max=0.2)
+    file = await analysed(recorded(pictures[:10]), realtime, interval_max=0.2)
+    others.cancel()
+    await asyncio.gather(others, return_exceptions=True)
+    searched = [result.frame.at for result in crowded if "detect" in result.timings]
+    assert 5 <= len(searched) < 38
+    assert len({the_face(result).track_id for result in crowded}) == 1, "who is followed keeps the number"
+    assert any(the_face(result).place_held for result in crowded)
+    assert max(the_face(result).place_held for result in crowded) <= max(np.diff(searched))
+    assert all("detect" in result.timings for result in file), "files can wait"
 
 
 async def test_who_takes_no_results_holds_no_turns(realtime: Models, pictures: list[Pixels], face_clip: Path) -> None:
