@@ -54,9 +54,9 @@ class LandmarkSettings(_Strict, frozen=True):
 
 class AttributeSettings(_Strict, frozen=True):
     """Models for age, gender and emotion; with an empty name that is not judged. Their outputs are averaged over views
-    of each face: `zooms` of its aligned chip, and with `mirror` the mirror images of all. In a live stream a face is
-    looked at anew after `interval` seconds; on a machine that is too busy, less often, but at least every
-    `interval_max` seconds.
+    of each face: `zooms` of its aligned chip, and with `mirror` the mirror images of all. In a stream a face is looked at
+    anew after `interval` seconds, sooner while it is new, seen badly or coming closer; a camera's on a machine that is
+    too busy less often, but at least every `interval_max` seconds.
     """
 
     age: str = "dlib-age"
@@ -139,8 +139,8 @@ class StreamSettings(_Strict, frozen=True):
 
     `rotate` turns the picture clockwise, in degrees. At most `fps` pictures a second are analysed (0: all), and with
     `keyframes_only` key pictures only: of a live source no others are even decoded. Faces are looked for every
-    `interval` seconds (0: in each picture) and followed in between; in a live picture on a machine that is too busy less
-    often, but at least every `interval_max` seconds; and only where more than a share `motion` of the picture has
+    `interval` seconds (0: in each picture) and followed in between; on a machine that is too busy those of a camera
+    less often, but at least every `interval_max` seconds; and only where more than a share `motion` of the picture has
     changed (0: always). Only faces whose centre is inside the polygon `region` and outside of all `masks`
     count; points are x, y as shares of width and height of the picture as displayed.
     """

@@ -10,8 +10,9 @@ import msgspec
 import numpy as np
 
 from streamer.analysis.cuts import CutDetector, thumbnail
+from streamer.analysis.looks import Looks
 from streamer.analysis.motion import MotionGate
-from streamer.analysis.pace import Looks, Pace
+from streamer.analysis.pace import Pace
 from streamer.analysis.pyramid import Pyramid, Raster
 from streamer.analysis.regions import Regions
 from streamer.analysis.smoothing import Smoother
@@ -157,11 +158,15 @@ class _Path:
         if seen.found is None:
             seen.tracked = self._tracker.coast(at, still=seen.picture is not None)
             seen.place_held = max(at - self._searched, _MOMENT)
-            seen.looks_held = self._looks.held(seen.tracked.ids, at, math.inf)
+            seen.looks_held = self._held(seen.tracked, at, math.inf)
         else:
             seen.tracked, self._searched = self._tracker.update(seen.found, at), at
-            seen.looks_held = self._looks.held(seen.tracked.ids, at, self._look_interval(seen.frame))
+            seen.looks_held = self._held(seen.tracked, at, self._look_interval(seen.frame))
         seen.timings["track"] = _ms(start)
+
+    def _held(self, tracked: Tracked, at: float, interval: float) -> Float64s:
+        boxes = tracked.detections.boxes
+        return self._looks.held(tracked.ids, boxes[:, 3] - boxes[:, 1], at, interval)
 
     def _describe(self, seen: _Seen) -> None:
         start, tracked = time.perf_counter(), seen.tracked
@@ -177,6 +182,7 @@ class _Path:
         if isinstance(item, Frame):
             return self._skipped(item)
         start = time.perf_counter()
+        self._looks.judged(item.faces)
         faces = self._smoother.update(item.faces, item.frame.at, self._keep_raw)
         item.timings["smooth"] = _ms(start)
         if self._is_old(item.frame):

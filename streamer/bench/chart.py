@@ -97,11 +97,11 @@ def _live(report: Report) -> Iterator[str]:
     if live is None:
         return
     yield f"<h2>Live streams at {report.clip.fps:g} fps that fit: {live.streams}</h2><table>"
-    yield "<tr><th>streams<th>fit<th>p50 ms<th>p99 ms<th>dropped<th>fps of the slowest<th>cores<th>MB</tr>"
+    yield "<tr><th>streams<th>fit<th>p50 ms<th>p99 ms<th>dropped<th>fps of the slowest<th>searched<th>cores<th>MB</tr>"
     for one in live.tries:
         fit = "yes" if one.fits else "no"
         yield (
             f"<tr><td>{one.streams}<td>{fit}<td>{one.latency.p50:.0f}<td>{one.latency.p99:.0f}<td>{one.dropped}"
-            f"<td>{one.delivered:.1f}<td>{one.cores_busy:.2f}<td>{one.peak_mb:.0f}</tr>"
+            f"<td>{one.delivered:.1f}<td>{one.searched:.0%}<td>{one.cores_busy:.2f}<td>{one.peak_mb:.0f}</tr>"
         )
     yield "</table>"

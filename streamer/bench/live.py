@@ -59,6 +59,7 @@ def _try(settings: Settings, streams: int, fps: float, seconds: float) -> Try:
         latency=latency,
         dropped=dropped,
         delivered=round(delivered, 2),
+        searched=round(outcome.searched, 3),
         cores_busy=round(outcome.cores, 2),
         peak_mb=round(outcome.peak, 1),
     )

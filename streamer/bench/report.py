@@ -75,13 +75,14 @@ class Limit(_Wire, frozen=True):
 
 class Run(_Wire, frozen=True):
     """The program on the clip. `latency` is from decoding to publishing, `stages` are mean milliseconds of a frame's
-    way, in which frames overlap; `cpuMs` is CPU time of all threads a frame, `peakMb` the process' most memory, and
-    `firstResult` how many seconds after its start there was one.
+    way, in which frames overlap; `loopLate` is how late the event loop was; `cpuMs` is CPU time of all threads a frame,
+    `peakMb` the process' most memory, and `firstResult` how many seconds after its start there was one.
     """
 
     fps: float
     latency: Percentiles
     stages: dict[str, float]
+    loop_late: Percentiles
     cpu_ms: float
     cores_busy: float
     peak_mb: float
@@ -97,13 +98,16 @@ class Round(_Wire, frozen=True):
 
 
 class Try(_Wire, frozen=True):
-    """So many `streams` of the clip at its own speed at once. `delivered` is the slowest one's frames a second."""
+    """So many `streams` of the clip at its own speed at once. `delivered` is the slowest one's frames a second,
+    `searched` the share of all in which faces were looked for: in the others they were followed.
+    """
 
     streams: int
     fits: bool
     latency: Percentiles
     dropped: int
     delivered: float
+    searched: float
     cores_busy: float
     peak_mb: float
 
@@ -145,6 +149,7 @@ def run_of(runs: list[Outcome]) -> Run:
         fps=round(median(run.fps for run in runs), 2),
         latency=Percentiles.of([age for run in runs for age in run.ages]),
         stages={stage: round(median(run.stages[stage] for run in runs), 2) for stage in runs[0].stages},
+        loop_late=Percentiles.of([late for run in runs for late in run.stalls]),
         cpu_ms=round(median(1000 * run.cores / run.fps for run in runs), 2),
         cores_busy=round(median(run.cores for run in runs), 2),
         peak_mb=round(max(run.peak for run in runs), 1),
@@ -200,6 +205,7 @@ def _run(report: Report) -> Table:
     run, grid = report.run, Table.grid(padding=(0, 2))
     grid.add_row("latency", _percentiles(run.latency))
     grid.add_row("stages", ", ".join(f"{stage} {ms:.1f}" for stage, ms in run.stages.items()) + " ms")
+    grid.add_row("event loop", f"late by {_percentiles(run.loop_late)}")
     grid.add_row("CPU", f"{run.cpu_ms:.1f} ms a frame, {run.cores_busy:.2f} cores busy")
     grid.add_row("memory", f"{run.peak_mb:.0f} MB at most")
     grid.add_row("start", f"first result after {run.first_result:.1f} s")
@@ -207,7 +213,9 @@ def _run(report: Report) -> Table:
 
 
 def _live(live: Live, fps: float) -> list[RenderableType]:
-    grid = Table("live streams", "fit", "p50 ms", "p99 ms", "dropped", "fps of slowest", "cores", "MB", box=None)
+    grid = Table(
+        "live streams", "fit", "p50 ms", "p99 ms", "dropped", "fps of slowest", "searched", "cores", "MB", box=None
+    )
     grid.pad_edge = False
     for column in grid.columns[2:]:
         column.justify = "right"
@@ -219,6 +227,7 @@ def _live(live: Live, fps: float) -> list[RenderableType]:
             f"{one.latency.p99:.0f}",
             str(one.dropped),
             f"{one.delivered:.1f}",
+            f"{one.searched:.0%}",
             f"{one.cores_busy:.2f}",
             f"{one.peak_mb:.0f}",
         )

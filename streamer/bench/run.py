@@ -22,6 +22,7 @@ from streamer.flow import Message
 
 _LONGEST = 120.0  # seconds that a process may take beyond its work
 _MEGA = 1 << 20
+_TICK = 0.002  # seconds between two looks at how late the event loop is
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -39,8 +40,10 @@ class Job(msgspec.Struct, frozen=True):
 
 class Outcome(msgspec.Struct, frozen=True):
     """What came out while it was measured: milliseconds from decoding to publishing of each analysed frame, their mean
-    for each stage, how many `cores` were busy, and reasons why others were skipped. `delivered` are frames a second of
-    each stream, `first` the seconds from the start of the process to its first result, `peak` its most memory in MB.
+    for each stage, how many `cores` were busy, and reasons why others were skipped. `searched` is the share of those in
+    which faces were looked for, `stalls` are the ms that the event loop was late, every few ms. `delivered` are frames
+    a second of each stream, `first` the seconds from the start of the process to its first result, `peak` its most
+    memory in MB.
     """
 
     fps: float
@@ -49,6 +52,8 @@ class Outcome(msgspec.Struct, frozen=True):
     faces: float
     cores: float
     skipped: dict[str, int]
+    searched: float
+    stalls: list[float]
     delivered: dict[str, float]
     first: float
     peak: float
@@ -64,6 +69,7 @@ class Tape:
         self._loop = asyncio.get_running_loop()
         self._seen: list[tuple[float, bytes]] = []
         self._begin = self._end = _Mark(math.inf, 0.0)
+        self._stalls: list[tuple[float, float]] = []
         self.full = asyncio.Event()
 
     async def put(self, message: Message) -> None:
@@ -78,6 +84,14 @@ class Tape:
             self._start()
         if job.frames and count == job.warm_up + 1 + job.frames:
             self._stop()
+
+    async def watch_loop(self) -> None:
+        """Note how late the event loop is, until cancelled."""
+        while True:
+            due = time.monotonic() + _TICK
+            await asyncio.sleep(_TICK)
+            now = time.monotonic()
+            self._stalls.append((now, now - due))
 
     def figures(self) -> dict[str, float]:
         return {"records_total": float(len(self._seen))}
@@ -107,6 +121,8 @@ class Tape:
             faces=sum(len(record.faces) for record in done) / max(len(done), 1),
             cores=(end.cpu - begin.cpu) / seconds,
             skipped=dict(Counter(record.reason for record in records if isinstance(record.reason, str))),
+            searched=sum("detect" in record.timings for record in done) / max(len(done), 1),
+            stalls=[1000 * late for at, late in self._stalls if begin.at < at <= end.at],
             delivered={name: count / seconds for name, count in Counter(record.stream for record in records).items()},
             first=self._seen[0][0] - self._job.started,
             peak=_peak() / _MEGA,
@@ -142,11 +158,12 @@ async def play(job: Job) -> Outcome:
     tape = Tape(job)
     app = App(job.settings, outputs=(tape,))
     running, full = asyncio.ensure_future(app.run()), asyncio.ensure_future(tape.full.wait())
+    watching = asyncio.ensure_future(tape.watch_loop())
     await asyncio.wait({running, full}, return_when=asyncio.FIRST_COMPLETED)
     ended = running.done()
-    running.cancel()
-    full.cancel()
-    await asyncio.gather(running, full, return_exceptions=True)
+    for task in (running, full, watching):
+        task.cancel()
+    await asyncio.gather(running, full, watching, return_exceptions=True)
     if ended:
         await running
         raise next(
