@@ -54,9 +54,9 @@ class LandmarkSettings(_Strict, frozen=True):
 
 class AttributeSettings(_Strict, frozen=True):
     """Models for age, gender and emotion; with an empty name that is not judged. Their outputs are averaged over views
-    of each face: `zooms` of its aligned chip, and with `mirror` the mirror images of all. In a stream a face is looked at
-    anew after `interval` seconds, sooner while it is new, seen badly or coming closer; a camera's on a machine that is
-    too busy less often, but at least every `interval_max` seconds.
+    of each face: `zooms` of its aligned chip, and with `mirror` the mirror images of all. In a stream a face is
+    looked at anew after `interval` seconds, sooner while it is new, seen badly or coming closer; a camera's on a
+    machine that is too busy less often, but at least every `interval_max` seconds.
     """
 
     age: str = "dlib-age"

@@ -140,9 +140,10 @@ class _Path:
     def _detect(self, seen: _Seen) -> None:
         frame, start = seen.frame, time.perf_counter()
         seen.picture = picture = _pyramid(frame)
-        seen.thumbnail = thumbnail(picture)
         window = self._window(picture)
         moved = self._motion.update(window, frame.at)
+        if moved:
+            seen.thumbnail = thumbnail(picture)
         ready = time.perf_counter()
         seen.timings["prepare"] = _ms(start, ready)
         if moved:

@@ -3,7 +3,6 @@
 from typing import cast
 
 import cv2
-import numpy as np
 
 from streamer.analysis.pyramid import Pyramid
 from streamer.face import Pixels
@@ -42,5 +41,5 @@ def moved(a: Pixels, b: Pixels) -> float:
 
 def _small(picture: Pyramid) -> Pixels:
     """uint8 (90, 160) grey, blurred enough that noise averages out."""
-    grey = cv2.cvtColor(picture.wide(4 * _COLUMNS), cv2.COLOR_BGR2GRAY)
-    return cast(Pixels, cv2.resize(grey, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA).astype(np.uint8))
+    grey = picture.grey(4 * _COLUMNS, 4 * _ROWS)
+    return cast(Pixels, cv2.resize(grey, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA))

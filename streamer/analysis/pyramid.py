@@ -26,6 +26,9 @@ class Raster(Protocol):
     def part(self, left: int, top: int, right: int, bottom: int) -> Pixels:
         """(bottom - top, right - left, 3); all are even, but for the edges of the picture."""
 
+    def grey(self, width: int, height: int) -> Pixels:
+        """(height, width): how bright the pixels are that lie nearest."""
+
 
 class Patch:
     """Pixels of a part of a picture from `left`, `top` on, in pixels of the picture, shrunk by `factor`."""
@@ -82,6 +85,10 @@ class Pyramid:
             self._levels[factor] = made
         return self._levels[factor]
 
+    def grey(self, width: int, height: int) -> Pixels:
+        """How bright the picture is, (height, width), in the pixels that lie nearest."""
+        return self._raster.grey(width, height)
+
     def factor(self, scale: float) -> int:
         """Of the smallest level that is not to be enlarged when the picture is shown at `scale`."""
         factor, most = 1, min(self.width, self.height)
@@ -135,6 +142,10 @@ class _Array:
 
     def part(self, left: int, top: int, right: int, bottom: int) -> Pixels:
         return self._pixels[top:bottom, left:right]
+
+    def grey(self, width: int, height: int) -> Pixels:
+        nearest = cv2.resize(self._pixels, (width, height), interpolation=cv2.INTER_NEAREST)
+        return cast(Pixels, cv2.cvtColor(nearest, cv2.COLOR_BGR2GRAY))
 
 
 def halved(pixels: Pixels) -> Pixels:

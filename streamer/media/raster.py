@@ -60,6 +60,10 @@ class _Planar:
             onto[:] = plane[top // step :, left // step :][:rows, :columns]
         return _to_bgr(part)
 
+    def grey(self, width: int, height: int) -> Pixels:
+        luma = _planes(self._picture)[0]
+        return cast(Pixels, cv2.resize(luma, (width, height), interpolation=cv2.INTER_NEAREST))
+
 
 def _planes(picture: VideoFrame) -> list[Pixels]:
     """The planes (rows, columns), in the picture's own memory."""

@@ -1,6 +1,6 @@
 """Measures the accuracy of the program as its users run it, on labelled pictures and clips, and prints a table.
 
-    python -m tests.bench.accuracy [--data FOLDER] [--work FOLDER] [stills|clips]
+    python -m tests.bench.accuracy [--data FOLDER] [--work FOLDER] [--interval SECONDS] [stills|clips]
 
 `FOLDER` of the data holds `score.py` and `open/`; pictures are prepared once and predictions kept in the work folder.
 Needs motmetrics for the clips.
@@ -34,24 +34,25 @@ def stills(data: Path, work: Path, pipeline: str) -> Report:
     return report
 
 
-def clips(data: Path, work: Path, pipeline: str) -> Report:
+def clips(data: Path, work: Path, pipeline: str, interval: float) -> Report:
     """Every clip with known identities through `streamer run`, scored; and the faces found where there are none."""
     report: Report = {}
     for truth in sorted((data / "open" / "tracking").glob("*.gt.csv")):
         name = truth.name.removesuffix(".gt.csv")
-        log = analysed(truth.with_name(f"{name}.mp4"), work, pipeline)
+        log = analysed(truth.with_name(f"{name}.mp4"), work, pipeline, interval)
         report[name] = json.loads(run(sys.executable, data / "score.py", "clip", truth, log))
     for clip in sorted((data / "open" / "videos").glob("noface*.mp4")):
-        records = map(json.loads, analysed(clip, work, pipeline).read_text().splitlines())
+        records = map(json.loads, analysed(clip, work, pipeline, interval).read_text().splitlines())
         report[clip.stem] = {"false_faces": sum(len(record.get("faces", [])) for record in records)}
     return report
 
 
-def analysed(clip: Path, work: Path, pipeline: str) -> Path:
-    """The log of a run on `clip`."""
-    log = work / f"{clip.stem}.{pipeline}.jsonl"
+def analysed(clip: Path, work: Path, pipeline: str, interval: float) -> Path:
+    """The log of a run on `clip`, in which faces are looked for every `interval` seconds."""
+    log, deployment = work / f"{clip.stem}.{pipeline}.jsonl", work / "clip.toml"
     log.unlink(missing_ok=True)
-    given: list[str | Path] = ["--source", clip, "--log", log, "--no-server", "--pipeline", pipeline]
+    deployment.write_text(f"[streams.clip]\nurl = {json.dumps(str(clip))}\ninterval = {interval}\n")
+    given: list[str | Path] = [deployment, "--log", log, "--no-server", "--pipeline", pipeline]
     run(sys.executable, "-m", "streamer", "run", *given)
     return log
 
@@ -75,12 +76,13 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "accuracy")
     parser.add_argument("--stills-pipeline", default="accurate")
     parser.add_argument("--clips-pipeline", default="realtime")
+    parser.add_argument("--interval", type=float, default=0.0, help="of the clips' streams")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
     if given.what != "clips":
         print(table(stills(given.data, given.work, given.stills_pipeline)), flush=True)
     if given.what != "stills":
-        print(table(clips(given.data, given.work, given.clips_pipeline)), flush=True)
+        print(table(clips(given.data, given.work, given.clips_pipeline, given.interval)), flush=True)
 
 
 if __name__ == "__main__":
