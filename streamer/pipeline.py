@@ -142,14 +142,13 @@ class _Path:
         seen.picture = picture = _pyramid(frame)
         window = self._window(picture)
         moved = self._motion.update(window, frame.at)
-        if moved:
-            seen.thumbnail = thumbnail(picture)
         ready = time.perf_counter()
         seen.timings["prepare"] = _ms(start, ready)
         if moved:
             found = self._models.detector(window)
             seen.everything = self._regions.placed(found, frame.width, frame.height)
             seen.found = self._regions.counted(found, frame.width, frame.height)
+            seen.thumbnail = thumbnail(picture)
             seen.timings["detect"] = _ms(ready)
 
     def _track(self, seen: _Seen) -> None:

@@ -34,8 +34,7 @@ class CutDetector:
 def thumbnail(picture: Pyramid) -> Pixels:
     """A few pixels, uint8 (27, 48, 3) BGR, that stand for a picture."""
     # Nearest pixels first: averaging all of a large picture would cost more than it tells.
-    coarse = cv2.resize(picture.wide(_COARSE[0]), _COARSE, interpolation=cv2.INTER_NEAREST)
-    return cast(Pixels, cv2.resize(coarse, (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA))
+    return cast(Pixels, cv2.resize(picture.coarse(*_COARSE), (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA))
 
 
 def _layout_change(a: Pixels, b: Pixels) -> float:

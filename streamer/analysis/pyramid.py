@@ -96,9 +96,11 @@ class Pyramid:
             factor *= 2
         return factor
 
-    def wide(self, columns: int) -> Pixels:
-        """The smallest level that has so many columns, if the picture has."""
-        return self.level(self.factor(columns / self.width))
+    def coarse(self, width: int, height: int) -> Pixels:
+        """(height, width, 3): the pixels that lie nearest in the smallest level with so many columns that is there."""
+        made = [factor for factor in self._levels if self.width >= factor * width]
+        level = self.level(max(made, default=self.factor(width / self.width)))
+        return cast(Pixels, cv2.resize(level, (width, height), interpolation=cv2.INTER_NEAREST))
 
     def patch(self, square: Floats, scale: float) -> Patch:
         """Pixels for showing the `square` (4, 2), in pixels of the picture, at `scale`."""

@@ -106,7 +106,7 @@ class Engine:
         self.precisions[re.sub("-[0-9a-f]{12}$", "", graph.parent.name)] = _precision(compiled)  # less its fingerprint
         if self.device == "CPU":
             return Model(compiled, self.threads // threads, compile_one)
-        return Model(compiled, self.threads, lambda: compiled)
+        return Model(compiled, max(self.threads, 2), lambda: compiled)
 
     def _compile(self, graph: Path, shape: tuple[int, ...] | None, threads: int) -> Any:
         try:
