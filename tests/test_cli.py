@@ -33,7 +33,7 @@ try:
     streamer.cli.main()
 except SystemExit:
     pass
-heavy = {"cv2", "openvino", "av", "scipy", "numpy", "aiohttp", "websockets", "PIL", "h5py"} & set(sys.modules)
+heavy = {"cv2", "openvino", "av", "lap", "numpy", "aiohttp", "websockets", "PIL", "h5py"} & set(sys.modules)
 assert not heavy, heavy
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -1,15 +1,15 @@
 """Who is who from picture to picture.
 
 A constant-velocity Kalman filter predicts each face; detections are assigned to predictions at least total cost
-(Hungarian method), first the certain ones and then, as ByteTrack does (Zhang et al. 2022), the faint ones, which
-may keep a track alive but never start one. All constants are times or multiples of the face's own height, so that
+(Jonker and Volgenant 1987), first the certain ones and then, as ByteTrack does (Zhang et al. 2022), the faint ones,
+which may keep a track alive but never start one. All constants are times or multiples of the face's own height, so that
 the result does not depend on the frame rate.
 """
 
+import lap
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from streamer.analysis.geometry import iou_matrix
 from streamer.config import TrackSettings
@@ -135,9 +135,10 @@ class Tracker:
         # Minus twice the log likelihood: of two tracks equally far off, the one that was surer of its place wins.
         cost = off + 2 * np.log(place_noise) + np.log(size_noise)
         possible = off < self._settings.gate**2
-        for row, column in zip(*linear_sum_assignment(np.where(possible, cost, _IMPOSSIBLE)), strict=True):
-            if possible[row, column]:
-                match[rows[row]] = free[column]
+        taken, _ = lap.lapjv(np.where(possible, cost, _IMPOSSIBLE), extend_cost=True, return_cost=False)
+        row = np.flatnonzero(taken >= 0)
+        row = row[possible[row, taken[row]]]
+        match[rows[row]] = free[taken[row]]
 
     def _correct(self, tracks: Ints, found: Float64s, at: float) -> None:
         spread = self._spread[tracks]
