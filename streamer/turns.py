@@ -104,9 +104,9 @@ class Share:
         self._turns = turns
         self._held: deque[tuple[float, float]] = deque()  # when each began, and the time it was charged for
 
-    async def take(self) -> None:
-        """Wait for a turn."""
-        asked = self._turns.now()
+    async def take(self, since: float | None = None) -> None:
+        """Wait for a turn; `since` tells since when there was something to do, if not only from now on."""
+        asked = self._turns.now() if since is None else since
         await self._turns.wait(self)
         now = self._turns.now()
         self._held.append((now, self.usual))

@@ -127,7 +127,7 @@ async def _watched(opening: Opening, share: Share, tally: Tally) -> AsyncGenerat
             if frame.skipped:
                 mailbox.take()
             else:
-                await share.take()
+                await share.take(frame.arrived if frame.live else None)
                 *passed_over, frame = _up_to_wanted(mailbox)  # while we waited newer ones may have come
                 for each in passed_over:
                     yield each

@@ -31,12 +31,13 @@ Record = dict[str, Any]
 
 
 class Stream(NamedTuple):
-    """One live camera after the warm-up: milliseconds from capture to each result and the age of its looks, reasons
-    why pictures were skipped.
+    """One live camera after the warm-up: milliseconds from capture to each result and the age of its looks, in how many
+    results faces were followed instead of looked for, reasons why pictures were skipped.
     """
 
     ages: list[float]
     looks: list[float]
+    followed: int
     skipped: Counter[str]
 
 
@@ -93,23 +94,26 @@ def _stream(log: list[Record], start: float) -> Stream:
     return Stream(
         [r["time"]["ageMs"] for r in analysed],
         [face.get("heldMs", {}).get("looks", 0.0) for r in analysed for face in r["faces"]],
+        sum("detect" not in r["timings"] for r in analysed),
         Counter(r["reason"] for r in warm if "reason" in r),
     )
 
 
 def table(load: Load) -> str:
     rows = [
-        "| camera | results/s | age ms p50 | p99 | looks ms p50 | p95 | passed over |",
-        "|---|---|---|---|---|---|---|",
+        "| camera | results/s | age ms p50 | p99 | looks ms p50 | p95 | followed | passed over |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     streams = dict(load.live)
     streams["all"] = Stream(
         [age for stream in load.live.values() for age in stream.ages],
         [age for stream in load.live.values() for age in stream.looks],
+        sum(stream.followed for stream in load.live.values()),
         sum((stream.skipped for stream in load.live.values()), Counter()),
     )
-    for name, (ages, looks, skipped) in streams.items():
+    for name, (ages, looks, followed, skipped) in streams.items():
         cells = [name, f"{len(ages) / load.seconds:.1f}", *_percentiles(ages, 50, 99), *_percentiles(looks, 50, 95)]
+        cells.append(f"{followed / max(len(ages), 1):.0%}")
         rows.append(f"| {' | '.join(cells)} | {', '.join(f'{why} {n}' for why, n in skipped.most_common())} |")
     told = Counter(" ".join(codes) or "nothing" for codes in load.dead.values())
     dead = "; ".join(f"{count} dead ones told: {codes}" for codes, count in told.items())
