@@ -9,14 +9,13 @@ the result does not depend on the frame rate.
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
+from streamer.analysis.assignment import assign
 from streamer.analysis.geometry import iou_matrix
 from streamer.config import TrackSettings
 from streamer.face import Detections, Float64s, Ints
 
 _MEASURED = 0.08  # standard deviation of a detected centre, in face heights
-_IMPOSSIBLE = 1e6  # cost of an assignment that must not be made
 _DOUBLED = 0.25  # overlap with a better detection from which one does not start a track
 _START_SPEED = 2.0  # standard deviation of a new face's speed, in face heights per second
 _SIZE_NOISE = 0.12  # standard deviation of a detected log size ...
@@ -132,9 +131,8 @@ class Tracker:
         # Minus twice the log likelihood: of two tracks equally far off, the one that was surer of its place wins.
         cost = off + 2 * np.log(place_noise) + np.log(size_noise)
         possible = off < self._settings.gate**2
-        for row, column in zip(*linear_sum_assignment(np.where(possible, cost, _IMPOSSIBLE)), strict=True):
-            if possible[row, column]:
-                match[rows[row]] = free[column]
+        row, column = assign(cost, possible)
+        match[rows[row]] = free[column]
 
     def _correct(self, tracks: Ints, found: Float64s, at: float) -> None:
         spread = self._spread[tracks]
