@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from streamer import __version__
-from streamer.config import Settings
+from streamer.config import ServerSettings, Settings
 from streamer.fleet import Fleet
 from streamer.flow import Hub
 from streamer.inference.models import Workshop
@@ -15,6 +15,13 @@ from streamer.inference.models import Workshop
 if TYPE_CHECKING:
     from streamer.outputs.fanout import Fanout
     from streamer.web.routes import Route
+
+
+def import_servers(settings: ServerSettings) -> None:
+    """Do now, in any thread, what `serving` would take a while for; nothing where nothing is served."""
+    if settings.enabled:
+        import streamer.outputs.push
+        import streamer.web.server  # noqa: F401
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -39,7 +46,7 @@ async def serving(
     if not server.enabled:
         yield Addresses()
         return
-    # Here, for they take a while, and most of it in vain where nothing is served.
+    # Here, for they take a while, which a run that serves nothing need not.
     from streamer.outputs.fanout import Fanout
     from streamer.outputs.push import push_server
     from streamer.web.server import FaceServer, http_server

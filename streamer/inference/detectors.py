@@ -38,6 +38,11 @@ class YuNet:
         self._engine = engine
         self._compiled: dict[tuple[int, int], asyncio.Future[Model]] = {}
 
+    def expect(self, width: int, height: int) -> None:
+        """Load now what pictures of this size need, rather than with the first of them."""
+        box = letterbox(width, height, area_scale(width, height, self._settings.size))
+        self._engine.load(self._graph, (1, *box.shape, 3))
+
     def prepare(self, picture: Pixels) -> tuple[Pixels, Letterbox]:
         height, width = picture.shape[:2]
         box = letterbox(width, height, area_scale(width, height, self._settings.size))

@@ -125,6 +125,7 @@ class Engine:
         self.device = self._present(device)
         self.precisions: dict[str, str] = {}
         self._models: dict[tuple[Path, tuple[int, ...] | None], Model] = {}
+        # One at a time: OpenVINO sets the process's locale meanwhile, and two at once do not set it back.
         self._compiling = threading.Lock()
         self._pool = ThreadPoolExecutor(self.threads, "pixels")
         self.turns = Turns(_AT_ONCE * self.threads)
@@ -141,8 +142,9 @@ class Engine:
 
     def _compile(self, graph: Path, shape: tuple[int, ...] | None, streams: int) -> Model:
         try:
-            model = self._core.read_model(graph)
+            model = graph  # need not even be read where a compiled one is in the cache
             if shape:
+                model = self._core.read_model(graph)
                 model.reshape(list(shape))
             compiled = self._core.compile_model(model, self.device, self._options(streams))
         except RuntimeError as error:
@@ -155,6 +157,10 @@ class Engine:
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         """`work(*args)` in a thread for pixels; it should spend its time in OpenCV or NumPy."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+
+    def ahead(self, work: Callable[..., object], *args: Any) -> None:
+        """Begin `work(*args)` in a thread for pixels. Its failure is not told: whoever needs it does it again."""
+        self._pool.submit(work, *args)
 
     def close(self) -> None:
         """Wait for what still runs; call it before the event loop closes."""
