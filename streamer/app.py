@@ -29,7 +29,7 @@ from streamer.outputs.video import VideoRecorder
 from streamer.outputs.videofiles import check_path
 from streamer.outputs.videowriter import VideoFile
 from streamer.pipeline import analyse_stream
-from streamer.serving import Addresses, serving
+from streamer.serving import Addresses, import_servers, serving
 from streamer.turns import Share
 
 _log = logging.getLogger(__name__)
@@ -78,7 +78,10 @@ class App:
             await stack.enter_async_context(kept_compact())
             workshop = await asyncio.to_thread(Workshop, self._settings, self._progress)
             stack.callback(workshop.close)
-            models = await asyncio.to_thread(self._fetch, workshop)
+            models, _ = await asyncio.gather(
+                asyncio.to_thread(self._fetch, workshop),
+                asyncio.to_thread(import_servers, self._settings.server),
+            )
             self._decoding = DecodingBudget(workshop.engine.threads)
             keepers = await stack.enter_async_context(self._keepers())
             hub = Hub(self._session, (*self._outputs, *keepers))

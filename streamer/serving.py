@@ -2,18 +2,26 @@
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from streamer import __version__
-from streamer.config import Settings
+from streamer.config import ServerSettings, Settings
 from streamer.fleet import Fleet
 from streamer.flow import Hub
 from streamer.inference.models import Workshop
-from streamer.outputs.fanout import Fanout
-from streamer.outputs.push import push_server
-from streamer.web.routes import Route
-from streamer.web.server import FaceServer, http_server
+
+if TYPE_CHECKING:
+    from streamer.outputs.fanout import Fanout
+    from streamer.web.routes import Route
+
+
+def import_servers(settings: ServerSettings) -> None:
+    """Do now, in any thread, what `serving` would take a while for; nothing where nothing is served."""
+    if settings.enabled:
+        import streamer.outputs.push
+        import streamer.web.server  # noqa: F401
 
 
 class Addresses(msgspec.Struct, frozen=True):
@@ -30,14 +38,19 @@ async def serving(
     workshop: Workshop,
     fleet: Fleet,
     hello: Callable[[], bytes],
-    fanout: Fanout | None = None,
-    more: tuple[Route, ...] = (),
+    fanout: "Fanout | None" = None,
+    more: "tuple[Route, ...]" = (),
 ) -> AsyncGenerator[Addresses, None]:
     """Serves until the block is left, with `more` addresses. Raises OutputError if a port cannot be used."""
     server = settings.server
     if not server.enabled:
         yield Addresses()
         return
+    # Here, for they take a while, which a run that serves nothing need not.
+    from streamer.outputs.fanout import Fanout
+    from streamer.outputs.push import push_server
+    from streamer.web.server import FaceServer, http_server
+
     fanout = fanout or Fanout(hub)
     async with push_server(hub, server, hello, fanout) as ws_port:
         info = {

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from streamer.analysis import decode, fusion
-from streamer.analysis.geometry import area_scale, letterbox
+from streamer.analysis.geometry import Letterbox, area_scale, letterbox
 from streamer.analysis.pyramid import Pyramid
 from streamer.config import DetectSettings
 from streamer.errors import ModelError
@@ -34,11 +34,17 @@ class YuNet:
         self._engine = engine
         self._compiled: dict[tuple[int, int], Model] = {}
 
+    def expect(self, width: int, height: int) -> None:
+        """Load now what pictures of this size need, rather than with the first of them."""
+        self._model(self._box(width, height).shape)
+
     def __call__(self, picture: Pyramid, least: float = 1.0) -> Detections:
-        s, width, height = self._settings, picture.width, picture.height
-        box = letterbox(width, height, area_scale(width, height, s.size))
+        s, box = self._settings, self._box(picture.width, picture.height)
         scores, offsets = self._model(box.shape)(fill_letterbox(picture, box))
         return decode.yunet(scores[0], offsets[0], box, _threshold(s, least), s.nms_iou)[: s.max_faces]
+
+    def _box(self, width: int, height: int) -> Letterbox:
+        return letterbox(width, height, area_scale(width, height, self._settings.size))
 
     def _model(self, shape: tuple[int, int]) -> Model:
         if shape not in self._compiled:

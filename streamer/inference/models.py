@@ -8,9 +8,11 @@ from streamer.configfile import read_pipeline
 from streamer.errors import ModelError
 from streamer.inference.cards import Card, Input, pick, read_cards
 from streamer.inference.describer import Describer
-from streamer.inference.detectors import make_detector
+from streamer.inference.detectors import YuNet, make_detector
 from streamer.inference.runtime import Engine
 from streamer.inference.store import Progress, Store, silent
+
+_WIDE = 1920, 1080  # all pictures of this shape, as most cameras send them, are one to the detector
 
 
 class Models:
@@ -35,6 +37,8 @@ class Models:
         others = [card for card in needed if card.task != "detection"]
         loaded = {card.task: (_input(card), engine.load(graphs[card.name])) for card in others}
         self.describe = Describer(pipeline, loaded, coordinates_only=coordinates_only)
+        if isinstance(self.detector, YuNet):  # while the source is being opened
+            engine.ahead(self.detector.expect, *_WIDE)
 
 
 class Workshop:

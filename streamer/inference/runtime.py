@@ -83,7 +83,8 @@ class Engine:
         self.device = self._present(device)
         self.precisions: dict[str, str] = {}
         self._models: dict[tuple[Path, tuple[int, ...] | None], Model] = {}
-        self._compiling = threading.Lock()
+        # One at a time: OpenVINO sets the process's locale meanwhile, and two at once do not set it back.
+        self._compiling = threading.RLock()
         self._pool = ThreadPoolExecutor(math.ceil(_PER_THREAD * self.threads), "pixels")
         self.turns = Turns(_AT_ONCE * self.threads)
         self.stills = Share(self.turns)
@@ -110,10 +111,12 @@ class Engine:
 
     def _compile(self, graph: Path, shape: tuple[int, ...] | None, threads: int) -> Any:
         try:
-            model = self._core.read_model(graph)
-            if shape:
-                model.reshape(list(shape))
-            return self._core.compile_model(model, self.device, self._options(threads))
+            with self._compiling:
+                model = graph  # need not even be read where a compiled one is in the cache
+                if shape:
+                    model = self._core.read_model(graph)
+                    model.reshape(list(shape))
+                return self._core.compile_model(model, self.device, self._options(threads))
         except RuntimeError as error:
             raise DeviceError(
                 f"{self.device} cannot run {graph.parent.name}: {_first_line(error)}", "try device CPU"
@@ -122,6 +125,10 @@ class Engine:
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         """`work(*args)` in a thread for pictures; it should spend its time in models, OpenCV or NumPy."""
         return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+
+    def ahead(self, work: Callable[..., object], *args: Any) -> None:
+        """Begin `work(*args)` in a thread for pictures. Its failure is not told: whoever needs it does it again."""
+        self._pool.submit(work, *args)
 
     def close(self) -> None:
         """Wait for what still runs."""
