@@ -17,14 +17,16 @@ _RECOVERY = 5.0  # seconds without late results after which a turn that was with
 
 
 class Turns:
-    """At most `width` turns are held at a time, over all shares; fewer for a while after results were `late`.
+    """At most `width` turns are held at a time, over all shares; fewer for a while after results were `late`, but at
+    least `least`: as many as can be worked on at once.
 
     The next one goes to the waiting share that has used the least time (start-time fair queueing, Goyal et al. 1996):
     equal streams take turns equally often, and one of costly pictures takes fewer instead of slowing the others.
     """
 
-    def __init__(self, width: int, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, width: int, least: int = 1, now: Callable[[], float] = time.monotonic) -> None:
         self.width = width
+        self._least = least
         self.now = now
         self._held = 0
         self._withheld = 0
@@ -55,7 +57,7 @@ class Turns:
         """A result took too long: the fewer are worked on at a time, the sooner each is done."""
         now = self.now()
         if now - self._changed >= _SETTLE:
-            self._withheld = min(self._withheld + 1, self.width - 1)
+            self._withheld = min(self._withheld + 1, self.width - self._least)
             self._changed = now
 
     async def wait(self, share: "Share") -> None:

@@ -19,7 +19,7 @@ class World:
 
     def __init__(self, width: int) -> None:
         self.time = 0.0
-        self.turns = Turns(width, lambda: self.time)
+        self.turns = Turns(width, now=lambda: self.time)
         self.held = 0
         self.most = 0
         self.taken: Counter[str] = Counter()
@@ -318,12 +318,12 @@ async def _play(steps: list[tuple[str, int]], width: int) -> None:
 
 async def test_after_late_results_fewer_turns_are_held_at_a_time_until_none_is_late() -> None:
     clock = [0.0]
-    turns = Turns(4, lambda: clock[0])
-    for second in range(1, 9):  # too many complaints at once count as one, and one turn is always left
+    turns = Turns(4, 2, lambda: clock[0])
+    for second in range(1, 9):  # too many complaints at once count as one, and two turns are always left
         clock[0] = float(second)
         turns.late()
         turns.late()
-        assert await free(turns) == max(4 - second, 1)
-    for back in (2, 3, 4, 4):
+        assert await free(turns) == max(4 - second, 2)
+    for back in (3, 4, 4):
         clock[0] += 6
         assert await free(turns) == back

@@ -86,7 +86,7 @@ class Engine:
         # One at a time: OpenVINO sets the process's locale meanwhile, and two at once do not set it back.
         self._compiling = threading.RLock()
         self._pool = ThreadPoolExecutor(math.ceil(_PER_THREAD * self.threads), "pixels")
-        self.turns = Turns(_AT_ONCE * self.threads)
+        self.turns = Turns(_AT_ONCE * self.threads, self.threads)
         self.stills = Share(self.turns)
 
     def load(self, graph: Path, shape: tuple[int, ...] | None = None, *, one_at_a_time: bool = False) -> Model:
