@@ -25,7 +25,7 @@ from streamer.media.source import StateChange
 from streamer.turns import Share
 
 _LOOK_PER_WAIT = 10  # a face's looks are held so many times as long as its stream waits for a turn,
-_SEARCH_PER_WAIT = 6  # and its place so many times
+_SEARCH_PER_WAIT = 10  # and its place so many times
 _HELD_UP = 2  # times as long as usual
 _MOMENT = 1e-3  # seconds
 
