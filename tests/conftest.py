@@ -17,7 +17,9 @@ from streamer.media.opening import Host
 from streamer.media.pictures import encode_jpeg, read_picture
 from streamer.media.source import StateChange, Tally, keep_open
 from streamer.turns import Share, Turns
+from tests.servers.clips import FOLDER
 
+RECORDINGS = ("videos/noface_earth.mp4", "tracking/two_speakers_240p.mp4", "videos/asl_cuts_640x480.mp4")
 Source = AsyncGenerator[Frame | StateChange, None]
 
 
@@ -97,3 +99,14 @@ def streamer(workshop: Workshop) -> Streamer:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def recorded(streamer: Streamer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The log of a run on all recordings that are on this machine, side by side."""
+    log = tmp_path_factory.mktemp("recorded") / "logs"
+    sources = [argument for name in RECORDINGS if (FOLDER / name).is_file() for argument in ("-s", FOLDER / name)]
+    if sources:
+        done = streamer("run", *sources, "--log", log, "--no-server", timeout=110)
+        assert done.returncode == 0, done.stderr
+    return log

@@ -17,7 +17,21 @@ from tests.servers.clips import draw
 from tests.servers.rtsp import RtspServer
 from tests.servers.session import Access
 from tests.test_run import Record, frames
-from tests.watched import BACK_OFF, FIRST, LATER, QUICK, STALL, Program, camera, configure, program, shows, until
+from tests.watched import (
+    BACK_OFF,
+    FIRST,
+    LATER,
+    QUICK,
+    STALL,
+    Program,
+    Seen,
+    camera,
+    cameras,
+    configure,
+    program,
+    shows,
+    until,
+)
 
 IN_TIME = BACK_OFF + 2.0  # seconds from when a camera is well again until its stream is live
 Clips = dict[str, Path]
@@ -38,6 +52,11 @@ async def sends(server: RtspServer, count: int) -> None:
     """Waits until the camera has sent so many more pictures."""
     goal = server.stats.frames + count
     await server.until(lambda stats: stats.frames >= goal)
+
+
+async def shows_later(seen: list[Seen]) -> float:
+    """Waits for a picture of another clip than `plain`; seconds that it took."""
+    return await until(lambda: seen[-1].number >= LATER)
 
 
 def states(log: list[Record]) -> list[str]:
@@ -80,16 +99,18 @@ async def test_a_camera_that_freezes_again_and_again(clips: Clips, tmp_path: Pat
     assert states(run.logged()) == ["connecting", "live", *["stalled", "live"] * 5, "ended"]
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
-async def test_packets_that_are_lost(clips: Clips, tmp_path: Path, transport: str) -> None:
+async def test_packets_that_are_lost(clips: Clips, tmp_path: Path) -> None:
     """No picture that the decoder made up for a lost one is shown: its number would be an old one, or none."""
-    async with camera(tmp_path, clips["plain"], transport=transport) as (server, run, seen):
+    transports = {"udp": {"transport": "udp"}, "tcp": {"transport": "tcp"}}
+    async with cameras(tmp_path, clips["plain"], transports) as (server, run, seen):
         server.fault(loss=0.05)
-        await sends(server, 75)
+        await sends(server, 75 * len(seen))
         server.fault(loss=0.0)
-        assert await shows(seen, 10) < IN_TIME
-        assert server.stats.lost > 1
-    assert "corrupt" in {r.get("reason") for r in run.logged()}
+        for pictures in seen.values():
+            assert await shows(pictures, 10) < IN_TIME
+        assert server.stats.lost > 2
+    for name in transports:
+        assert "corrupt" in {r.get("reason") for r in run.logged(name)}
 
 
 async def test_packets_that_are_spoilt(clips: Clips, tmp_path: Path) -> None:
@@ -104,24 +125,23 @@ async def test_packets_that_are_spoilt(clips: Clips, tmp_path: Path) -> None:
         await shows(seen)
 
 
-@pytest.mark.parametrize("kind", ["wide", "h265"])
 @pytest.mark.parametrize("kicked", [False, True], ids=["goes on", "hangs up"])
-async def test_a_camera_that_is_set_to_another_size_or_codec(
-    clips: Clips, tmp_path: Path, kind: str, kicked: bool
-) -> None:
-    async with camera(tmp_path, clips["plain"]) as (server, run, seen):
-        server.switch("cam", clips[kind])
+async def test_cameras_that_are_set_to_another_size_or_codec(clips: Clips, tmp_path: Path, kicked: bool) -> None:
+    # A camera that goes on with another codec in the same session is only noticed by its pictures' absence.
+    late = {"wide": 0.0, "h265": 0.0 if kicked else STALL}
+    async with cameras(tmp_path, clips["plain"], {"wide": {}, "h265": {}}) as (server, run, seen):
+        for kind in seen:
+            server.switch(kind, clips[kind])
         if kicked:
             await server.kick()
-        # A camera that goes on with another codec in the same session is only noticed by its pictures' absence.
-        late = STALL if kind == "h265" and not kicked else 0.0
-        assert await until(lambda: seen[-1].number >= LATER) < IN_TIME + late
-        await shows(seen)
-        if kind == "wide":
-            assert await run.ask("/api/streams/cam") | {"image": {"width": 640, "height": 360}}
-    sizes = [r["image"]["width"] for r in frames(run.logged())]
-    assert sizes[0] == 320
-    assert sizes[-1] == (640 if kind == "wide" else 320)
+        for kind, pictures in seen.items():
+            assert await shows_later(pictures) < IN_TIME + late[kind]
+            await shows(pictures)
+        assert (await run.ask("/api/streams/wide"))["image"] == {"width": 640, "height": 360}
+    for kind, width in (("wide", 640), ("h265", 320)):
+        sizes = [r["image"]["width"] for r in frames(run.logged(kind))]
+        assert sizes[0] == 320
+        assert sizes[-1] == width
 
 
 NASTY = "s3cr@t:half/t0ken?#%41&'é+ x"
@@ -138,7 +158,8 @@ async def test_a_wrong_password_and_then_the_right_one(clips: Clips, tmp_path: P
             "nobody": {"url": f"{inside}127.0.0.1:9/cam?token={quote(wrong)}", **QUICK},
             "nowhere": {"url": f"{inside}{server.site.host}:{server.port}/nothing", **QUICK},
         }
-        async with program(tmp_path, **streams) as run, connect(run.running.websocket) as client:
+        # The client reads little of what comes, and so would not see for long that it is closed.
+        async with program(tmp_path, **streams) as run, connect(run.running.websocket, close_timeout=0.1) as client:
             async with asyncio.timeout(20):
                 for _ in range(3):
                     await run.running.until(r"error: .*\[unreachable\]|\[unauthorized\]")

@@ -25,8 +25,8 @@ from streamer.bench.scene import CLIP_FRAMES
 from streamer.contract import schema
 from streamer.log.layout import find
 from streamer.log.lines import raw_lines
-from tests.conftest import Streamer, unavailable
-from tests.servers.clips import FOLDER
+from tests.conftest import RECORDINGS, Streamer, unavailable
+from tests.servers.clips import clip as recording
 from tests.servers.gst import GstProcess, missing
 from tests.servers.rtsp import RtspServer
 
@@ -114,12 +114,21 @@ async def take(client: ClientConnection, count: int) -> list[Record]:
     return taken
 
 
-def test_a_file_has_one_record_for_every_frame(streamer: Streamer, face_clip: Path, tmp_path: Path) -> None:
-    log = tmp_path / "out.jsonl"
-    done = streamer("run", "--source", face_clip, "--log", log, "--no-server")
-    assert done.returncode == 0, done.stderr
-    logged = records(log)
-    for record in logged:
+@pytest.fixture(scope="module")
+def twice(streamer: Streamer, face_clip: Path, tmp_path_factory: pytest.TempPathFactory) -> list[list[Record]]:
+    """What two runs wrote into the same file, the second one with raw values. A crash had left half a record in it."""
+    log = tmp_path_factory.mktemp("twice") / "out.jsonl"
+    log.write_bytes(b'{"type":"frame","torn')
+    for more in ((), ("--raw",)):
+        done = streamer("run", "--source", face_clip, "--log", log, "--no-server", *more)
+        assert done.returncode == 0, done.stderr
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    sessions = dict.fromkeys(line["session"] for line in lines)
+    return [[line for line in lines if line["session"] == session] for session in sessions]
+
+
+def test_a_file_has_one_record_for_every_frame(twice: list[list[Record]]) -> None:
+    for record in (logged := twice[0]):
         VALIDATOR.validate(record)
     of_frames = frames(logged)
     assert [r["frame"] for r in of_frames] == [r["seq"] for r in of_frames] == list(range(CLIP_FRAMES))
@@ -130,16 +139,15 @@ def test_a_file_has_one_record_for_every_frame(streamer: Streamer, face_clip: Pa
     assert [r["state"] for r in logged if r["type"] == "status"] == ["connecting", "live", "ended"]
 
 
-@pytest.mark.parametrize("name", ["videos/noface_earth.mp4", "tracking/two_speakers_240p.mp4"])
-def test_recorded_clips_are_logged_in_full(streamer: Streamer, tmp_path: Path, name: str) -> None:
-    clip = FOLDER / name
-    if not clip.is_file():
-        pytest.skip(f"recorded clip {name} is not on this machine")
-    log = tmp_path / "out.jsonl"
-    assert streamer("run", "--source", clip, "--log", log, "--no-server").returncode == 0
-    with av.open(str(clip)) as container:
+def test_a_run_goes_on_into_the_same_log(twice: list[list[Record]]) -> None:
+    assert [len(session) for session in twice] == [CLIP_FRAMES + 4] * 2  # three states and a track
+
+
+@pytest.mark.parametrize("name", RECORDINGS)
+def test_recorded_clips_are_logged_in_full(recorded: Path, name: str) -> None:
+    with av.open(str(recording(name))) as container:
         count = sum(1 for _ in container.decode(video=0))
-    logged = frames(records(log))
+    logged = frames(records(recorded / Path(name).stem))
     assert [r["frame"] for r in logged] == list(range(count))
     faces = sum(len(r["faces"]) for r in logged)
     assert (faces == 0) == ("noface" in name)
@@ -181,7 +189,8 @@ async def test_pages_of_strangers_get_no_records(face_clip: Path) -> None:
 
 async def test_a_client_that_never_reads_holds_up_nobody(face_clip: Path) -> None:
     async with RtspServer({"cam": face_clip}) as server, running("run", "--source", server.url("cam")) as run:
-        async with connect(run.websocket, max_queue=1), connect(run.websocket) as client:
+        # The first of them will not even read that it is closed.
+        async with connect(run.websocket, max_queue=1, close_timeout=0.1), connect(run.websocket) as client:
             seqs = [r["seq"] for r in frames(await take(client, 60))]
             assert seqs == sorted(seqs)
         code, seconds = await run.stop(signal.SIGTERM)
@@ -261,17 +270,6 @@ async def test_no_password_ever_shows(face_clip: Path, tmp_path: Path) -> None:
     assert all("s3same" not in text for text in said)
 
 
-def test_a_run_goes_on_into_the_same_log(streamer: Streamer, face_clip: Path, tmp_path: Path) -> None:
-    log = tmp_path / "out.jsonl"
-    log.write_bytes(b'{"type":"frame","torn')  # as a crash leaves it
-    for _ in range(2):
-        assert streamer("run", "--source", face_clip, "--log", log, "--no-server").returncode == 0
-    whole = log.read_text().splitlines()
-    sessions = [json.loads(line)["session"] for line in whole]
-    assert len(set(sessions)) == 2
-    assert len(whole) == 2 * (CLIP_FRAMES + 4)  # three states and a track
-
-
 def test_a_log_that_cannot_be_written_is_said(streamer: Streamer, face_clip: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     done = streamer("run", "--source", face_clip, "--no-server", "--log", tmp_path / "file" / "x.jsonl")
@@ -289,10 +287,9 @@ def test_a_full_disk_ends_the_run_with_its_reason(streamer: Streamer, face_clip:
     assert "Traceback" not in done.stderr
 
 
-def test_raw_values_ride_along_when_asked(streamer: Streamer, face_clip: Path, tmp_path: Path) -> None:
-    log = tmp_path / "out.jsonl"
-    assert streamer("run", "--source", face_clip, "--log", log, "--no-server", "--raw").returncode == 0
-    faces = [face for record in frames(records(log)) for face in record["faces"]]
+def test_raw_values_ride_along_when_asked(twice: list[list[Record]]) -> None:
+    without, faces = ([face for record in frames(session) for face in record["faces"]] for session in twice)
+    assert not any("raw" in face for face in without)
     assert len(faces) == CLIP_FRAMES
     for face in faces:
         assert set(face["raw"]) == {"boundingBox", "age", "gender", "emotions", "landmarks"}
@@ -310,7 +307,7 @@ def test_a_port_in_use_is_said(streamer: Streamer, tmp_path: Path) -> None:
 
 
 def test_a_duration_ends_a_live_run_well(streamer: Streamer) -> None:
-    done = streamer("demo", "--no-server", "--duration", "4")
+    done = streamer("demo", "--no-server", "--duration", "2")
     assert done.returncode == 0
     assert "demo: live" in done.stdout
 

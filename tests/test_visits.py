@@ -15,8 +15,7 @@ from streamer.analysis.visits import Visits
 from streamer.contract import encode
 from streamer.face import Face, FrameResult
 from streamer.records import track_record
-from tests.conftest import Streamer
-from tests.servers.clips import FOLDER
+from tests.servers.clips import clip
 from tests.test_contract import a_face, frame
 from tests.test_run import VALIDATOR, records, running, take
 
@@ -120,13 +119,8 @@ def test_the_best_face_has_raw_values_where_frames_have_them(raw: bool) -> None:
     assert ("raw" in record["best"]["face"]) == raw
 
 
-def test_every_track_of_a_clip_has_its_record(streamer: Streamer, tmp_path: Path) -> None:
-    clip = FOLDER / "videos" / "asl_cuts_640x480.mp4"
-    if not clip.is_file():
-        pytest.skip("the recorded clip is not on this machine")
-    log = tmp_path / "out.jsonl"
-    assert streamer("run", "--source", clip, "--no-server", "--log", log).returncode == 0
-    every = records(log)
+def test_every_track_of_a_clip_has_its_record(recorded: Path) -> None:
+    every = records(recorded / clip("videos/asl_cuts_640x480.mp4").stem)
     for record in every:
         VALIDATOR.validate(record)
     tracks = {r["trackId"]: r for r in every if r["type"] == "track"}

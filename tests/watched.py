@@ -112,10 +112,10 @@ class Seen(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def viewer(run: Program, server: RtspServer) -> AsyncGenerator[list[Seen], None]:
+async def viewer(run: Program, server: RtspServer, name: str = "cam") -> AsyncGenerator[list[Seen], None]:
     """What somebody sees who looks at the camera on the dashboard. At the end the age of each picture is checked."""
     seen: list[Seen] = []
-    sent = server.site.mounts["cam"].sent
+    sent = server.site.mounts[name].sent
 
     async def look() -> None:
         async with (
@@ -123,7 +123,7 @@ async def viewer(run: Program, server: RtspServer) -> AsyncGenerator[list[Seen],
             session.ws_connect(run.running.page + "api/preview") as socket,
         ):
             while True:
-                await socket.send_str(json.dumps({"want": {"cam": 640}}))
+                await socket.send_str(json.dumps({"want": {name: 640}}))
                 answer = await socket.receive_bytes()
                 size = int.from_bytes(answer[:4], "big")
                 picture = cv2.imdecode(np.frombuffer(answer[4 + size :], np.uint8), cv2.IMREAD_COLOR)
@@ -157,15 +157,25 @@ async def shows(seen: list[Seen], count: int = 3) -> float:
 
 
 @contextlib.asynccontextmanager
+async def cameras(
+    folder: Path, clip: Path, streams: dict[str, dict[str, Any]]
+) -> AsyncGenerator[tuple[RtspServer, Program, dict[str, list[Seen]]], None]:
+    """Cameras with these settings, all of the same clip, that are live in the program and on show."""
+    async with contextlib.AsyncExitStack() as stack:
+        server = await stack.enter_async_context(RtspServer(dict.fromkeys(streams, clip)))
+        settings = {name: {"url": server.url(name), **QUICK, **more} for name, more in streams.items()}
+        run = await stack.enter_async_context(program(folder, **settings))
+        seen = {name: await stack.enter_async_context(viewer(run, server, name)) for name in streams}
+        for pictures in seen.values():
+            await shows(pictures)
+        yield server, run, seen
+
+
+@contextlib.asynccontextmanager
 async def camera(
     folder: Path, clip: Path, **settings: Any
 ) -> AsyncGenerator[tuple[RtspServer, Program, list[Seen]], None]:
-    """A camera that is live in the program and on show."""
-    async with (
-        RtspServer({"cam": clip}) as server,
-        program(folder, cam={"url": server.url("cam"), **QUICK, **settings}) as run,
-        viewer(run, server) as seen,
-    ):
+    """One of them, called `cam`; that it was live has been read."""
+    async with cameras(folder, clip, {"cam": settings}) as (server, run, seen):
         await run.live()
-        await shows(seen)
-        yield server, run, seen
+        yield server, run, seen["cam"]
