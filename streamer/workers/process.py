@@ -9,22 +9,16 @@ import socket
 import sys
 import time
 from asyncio.subprocess import Process
-from collections import deque
 from contextlib import aclosing, suppress
-from functools import partial
-from types import TracebackType
-from typing import Self
 
 import msgspec
 
 from streamer.errors import NoPictureError, StreamerError, WorkerDiedError
 from streamer.face import Look, Shot
-from streamer.fleet import Item, StreamReport
-from streamer.flow import Shoot, frame_message
-from streamer.media.source import StateChange
+from streamer.fleet import StreamReport
+from streamer.workers.run import DiedError, Run
 from streamer.workers.wire import (
     REPORTS,
-    WINDOW,
     Ask,
     Beat,
     Begin,
@@ -41,7 +35,6 @@ from streamer.workers.wire import (
     Shown,
     Start,
     Stop,
-    Taken,
     packed,
     revived,
     unpacked,
@@ -50,76 +43,12 @@ from streamer.workers.wire import (
 _log = logging.getLogger(__name__)
 # -P: nothing is imported from the working folder.
 _COMMAND = (sys.executable, "-P", "-m", "streamer.workers.worker")
-_TOGETHER = WINDOW // 4  # results that are confirmed at once
 _STOP = 1.2  # seconds that a run may take to stop
 _CLOSE, _CLOSE_VIDEO = 1.0, 11.0  # seconds for a worker to put itself in order, without and with videos
 _SHOW = 5.0  # seconds for a picture
 _SILENT = 30  # seconds of silence after which a worker is taken for stuck
-_WAIT_MIN, _WAIT_MAX = 0.1, 30.0  # seconds before a worker is started anew, doubled each time
+_WAIT_MIN, _WAIT_NEXT, _WAIT_MAX = 0.1, 1.0, 30.0  # seconds before one is started anew: first, then, doubled up to this
 _GOOD = 60.0  # seconds that one must live for the next wait to be short again
-
-
-class DiedError(Exception):
-    """A worker has died, for this reason; `run` is the one that it takes with it, if it had begun."""
-
-    def __init__(self, error: StreamerError, run: "Run | None" = None) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.run = run
-
-
-class Run:
-    """A stream that a worker analyses: gives what comes of it, in order. To be used in an `async with` block."""
-
-    def __init__(self, worker: "WorkerProcess", number: int, report: StreamReport, shoot: Shoot) -> None:
-        self.number = number
-        self.report = report
-        self._worker = worker
-        self._shoot = shoot
-        self._items: deque[Item] = deque()
-        self._given = 0  # of those that are not confirmed yet
-        self._news = asyncio.Event()
-        self._end: Exception | None = None
-        self.over = asyncio.Event()
-
-    def take(self, report: Result | Changed) -> None:
-        if isinstance(report, Result):
-            self._items.append(frame_message(self.report.name, report.data, report.result, self._shoot))
-        else:
-            self.report.source = report.source
-            self._items.append(StateChange(report.state, report.at, revived(report.error)))
-        self._news.set()
-
-    def finish(self, end: Exception | None) -> None:
-        """Nothing more comes; who has taken all that there is gets the end."""
-        if not self.over.is_set():
-            self._end = end
-            self.over.set()
-            self._news.set()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Item:
-        """Raises StreamerError if the stream has failed, and DiedError."""
-        if self._given >= _TOGETHER:
-            self._worker.send(Taken(self.number, self._given))
-            self._given = 0
-        while not self._items:
-            if self.over.is_set():
-                raise self._end or StopAsyncIteration
-            self._news.clear()
-            await self._news.wait()
-        self._given += 1
-        return self._items.popleft()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self._worker.stop(self)
 
 
 class WorkerProcess:
@@ -132,7 +61,6 @@ class WorkerProcess:
     def __init__(self, number: int, begin: Begin, warm: asyncio.Event) -> None:
         """It waits until the cache is `warm`, unless it is the one that warms it."""
         self.streams = 0
-        self.failing = False
         self.restarts = 0
         self.pid: int | None = None
         self.figures: dict[str, float] = {}
@@ -149,9 +77,14 @@ class WorkerProcess:
         self._farewell: Farewell | None = None
         self._closing = False
         self._was_up = False
-        self._told_more = False
+        self._began = time.monotonic()
+        self._wait = _WAIT_MIN
         self._silent = 0
         self._alive = asyncio.create_task(self._keep_alive(), name=f"worker {number}")
+
+    @property
+    def failing(self) -> bool:
+        return self._wait > _WAIT_MIN and time.monotonic() - self._began < _GOOD
 
     @property
     def totals(self) -> dict[str, float]:
@@ -166,7 +99,7 @@ class WorkerProcess:
         """Raises DiedError if the worker dies before it could begin."""
         await self.ready()
         number = next(self._numbers)
-        run = self._runs[number] = Run(self, number, report, partial(self.shoot, report.name))
+        run = self._runs[number] = Run(number, report, self)
         source = msgspec.structs.replace(report.source, hanging=0)
         self.send(Start(number, report.name, report.settings, report.next_seq, report.next_track, source))
         return run
@@ -218,37 +151,39 @@ class WorkerProcess:
             self._writer.write(packed(order))
 
     async def _keep_alive(self) -> None:
-        wait = _WAIT_MIN
         if self._number > 1:
             await self._warm.wait()
         while True:
-            began = time.monotonic()
-            died = _died(_words(await self._live()))
+            self._failure, self._silent, self._began = None, 0, time.monotonic()
+            try:
+                how = _words(await self._live())
+            except (OSError, msgspec.DecodeError) as error:  # no more processes or memory; or its own was spoilt
+                how = f"cannot be talked to: {error}"
             if self._closing:
                 return
             self._warm.set()
-            if time.monotonic() - began > _GOOD:
-                wait, self.failing, self._told_more = _WAIT_MIN, False, False
+            why = self._failure or _died(how)
+            if not self.failing:
+                self._wait = _WAIT_MIN
             if self._number > 1 or self._was_up:  # else whoever started it tells why that is not possible
-                self._tell(self._failure or died)
-            self._bury(self._failure or died)
-            await asyncio.sleep(wait)
-            wait, self.failing = min(max(2 * wait, 1.0), _WAIT_MAX), True
+                self._tell(why)
+            self._bury(why)
+            await asyncio.sleep(self._wait)
+            self._wait = min(max(2 * self._wait, _WAIT_NEXT), _WAIT_MAX)
             self.restarts += 1
 
     async def _live(self) -> int:
         """One process from its start to its end; its exit code."""
-        self._failure, self._silent = None, 0
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ours, theirs:
             # A session of its own: what is typed at the terminal is for the gateway.
             process = await asyncio.create_subprocess_exec(
                 *_COMMAND, stdin=theirs.fileno(), stdout=2, start_new_session=True
             )
+            reader, writer = await asyncio.open_connection(sock=ours.dup())
         watching = asyncio.create_task(self._watch(process))
         try:
-            reader, self._writer = await asyncio.open_connection(sock=ours)
-            self.pid = process.pid
+            self._writer, self.pid = writer, process.pid
             self.send(self._begin)
             async with aclosing(unpacked(reader, REPORTS)) as reports:
                 async for report in reports:
@@ -256,14 +191,13 @@ class WorkerProcess:
                     self._take(report)
             return await process.wait()
         finally:
+            self._writer = self.pid = None
             watching.cancel()
+            writer.close()
             if process.returncode is None:
                 with suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
-            if self._writer is not None:
-                self._writer.close()
-            self._writer = self.pid = None
 
     async def _watch(self, process: Process) -> None:
         """Kill one that says nothing any more. Seconds are counted, not measured: this process may have slept."""
@@ -308,12 +242,11 @@ class WorkerProcess:
 
     def _tell(self, error: StreamerError) -> None:
         """Said once, and once more when it goes on like that."""
-        if not self.failing:
+        if self._wait == _WAIT_MIN:
             names = ", ".join(sorted(run.report.name for run in self._runs.values())) or "none"
             _log.error("worker %d: %s; it is started anew, and so are its streams: %s", self._number, error, names)
-        elif not self._told_more:
-            self._told_more = True
-            _log.error("worker %d: %s, again; from now on it is tried silently", self._number, error)
+        elif self._wait == _WAIT_NEXT:
+            _log.error("worker %d: %s, again; from now on it is started after growing waits", self._number, error)
 
     def _bury(self, error: StreamerError) -> None:
         """Whoever waits for something from it hears that it is dead; the next one is promised."""

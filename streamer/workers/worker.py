@@ -13,8 +13,8 @@ import socket
 import threading
 import time
 from asyncio import StreamWriter
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, aclosing, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 
 import cv2
 import msgspec
@@ -90,14 +90,12 @@ class Worker:
 
     async def obey(self, orders: AsyncIterator[Order]) -> None:
         """Until it is told to close, or nobody is there any more; nothing runs then."""
-        beating = asyncio.create_task(self._beat())
-        try:
+        async with _beating(self._send, self._beat):
             async for order in orders:
                 if isinstance(order, Close):
                     break
                 self._do(order)
-        finally:
-            tasks = [beating, *self._asked, *(run.task for run in self._runs.values() if run.task)]
+            tasks = [*self._asked, *(run.task for run in self._runs.values() if run.task)]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -173,14 +171,29 @@ class Worker:
             _log.exception("a picture of %s cannot be shown", ask.stream)
         self._send(Shown(ask.number, shot))
 
-    async def _beat(self) -> None:
+    def _beat(self) -> Beat:
+        turns = self._engine.turns
+        figures = {"turns_held": float(turns.held), "turns_waiting": float(turns.waiting)}
+        for keeper in self._keepers:
+            figures |= {f"{keeper.name}_{name}": value for name, value in keeper.figures().items()}
+        return Beat({number: run.report.source for number, run in self._runs.items()}, figures)
+
+
+@asynccontextmanager
+async def _beating(send: Send, beat: Callable[[], Beat]) -> AsyncGenerator[None, None]:
+    """Signs of life for as long as the block lasts."""
+
+    async def give() -> None:
         while True:
-            turns = self._engine.turns
-            figures = {"turns_held": float(turns.held), "turns_waiting": float(turns.waiting)}
-            for keeper in self._keepers:
-                figures |= {f"{keeper.name}_{name}": value for name, value in keeper.figures().items()}
-            self._send(Beat({number: run.report.source for number, run in self._runs.items()}, figures))
+            send(beat())
             await asyncio.sleep(_BEAT)
+
+    giving = asyncio.create_task(give())
+    try:
+        yield
+    finally:
+        giving.cancel()
+        await asyncio.gather(giving, return_exceptions=True)
 
 
 async def serve(begin: Begin, orders: AsyncIterator[Order], send: Send) -> None:
@@ -190,9 +203,10 @@ async def serve(begin: Begin, orders: AsyncIterator[Order], send: Send) -> None:
         await stack.enter_async_context(kept_compact())
         recorder: VideoRecorder | None = None
         try:
-            workshop = await asyncio.to_thread(Workshop, settings)
-            stack.callback(workshop.close)
-            models = await asyncio.to_thread(workshop.models, settings.pipeline)
+            async with _beating(send, lambda: Beat({}, {})):
+                workshop = await asyncio.to_thread(Workshop, settings)
+                stack.callback(workshop.close)
+                models = await asyncio.to_thread(workshop.models, settings.pipeline)
             if settings.video.path:
                 recorder = VideoRecorder(settings.video, begin.streams, begin.session)
         except StreamerError as error:
