@@ -318,3 +318,12 @@ def test_the_command_line_has_the_same_setting() -> None:
 def test_as_many_workers_as_suit_the_machine(workers: Any, threads: int, streams: int, count: int) -> None:
     many = {f"s{n}": StreamSettings("demo") for n in range(streams)}
     assert how_many(Settings(workers=workers, streams=many), threads) == count
+
+
+def test_what_a_configuration_means_is_told(streamer: Streamer, tmp_path: Path) -> None:
+    config = configure(tmp_path, 3, {"one": {"url": "demo"}})
+    config.write_text(f"threads = 2\n{config.read_text()}")
+    words = "up to 3, one more with each stream; each takes 1 of 2 CPU threads"
+    assert f"workers: {words}\n" in streamer("check", config).stdout
+    findings = json.loads(streamer("doctor", config, "--json").stdout)["findings"]
+    assert [(f["state"], f["seen"]) for f in findings if f["check"] == "workers"] == [("note", words)]

@@ -176,7 +176,10 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
         tls_context(server)
     secure = "s" if server.certificate else ""
     out.print(f"pipeline: {settings.pipeline}; stills: {settings.image_pipeline}; device: {settings.device}")
-    out.print(f"workers: {_workers(settings)}")
+    from streamer.inference.budget import cpu_budget
+    from streamer.workers.sizing import in_words
+
+    out.print(f"workers: {in_words(settings, settings.threads or cpu_budget())}")
     if not server.enabled:
         out.print("page and websocket: switched off")
     else:
@@ -192,16 +195,6 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
         blurred = ", faces unrecognisable" if settings.video.blur else ""
         out.print(f"video: {settings.video.path}{blurred}", markup=False, soft_wrap=True)
     out.print("The configuration is fine.")
-
-
-def _workers(settings: Settings) -> str:
-    """What is done in which processes, in words. Raises ConfigError."""
-    from streamer.inference.budget import cpu_budget
-    from streamer.workers.sizing import how_many
-
-    threads = settings.threads or cpu_budget()
-    count = how_many(settings, threads)
-    return f"{count}, each with CPU threads: {max(threads // count, 1)}" if count else "none, all in one process"
 
 
 def _privacy(privacy: PrivacySettings) -> str:

@@ -6,9 +6,9 @@ import itertools
 import logging
 import signal
 import socket
+import subprocess
 import sys
 import time
-from asyncio.subprocess import Process
 from contextlib import aclosing, suppress
 
 import msgspec
@@ -151,14 +151,15 @@ class WorkerProcess:
             self._writer.write(packed(order))
 
     async def _keep_alive(self) -> None:
-        if self._number > 1:
-            await self._warm.wait()
         while True:
-            self._failure, self._silent, self._began = None, 0, time.monotonic()
+            self._began = time.monotonic()
             try:
                 how = _words(await self._live())
-            except (OSError, msgspec.DecodeError) as error:  # no more processes or memory; or its own was spoilt
-                how = f"cannot be talked to: {error}"
+            except OSError as error:
+                how = f"cannot be started: {error}"
+            except Exception as error:  # noqa: BLE001  # its streams must not wait for ever
+                _log.exception("worker %d cannot be understood", self._number)
+                how = f"cannot be understood: {type(error).__name__}: {error}"
             if self._closing:
                 return
             self._warm.set()
@@ -174,33 +175,33 @@ class WorkerProcess:
 
     async def _live(self) -> int:
         """One process from its start to its end; its exit code."""
+        self._failure, self._silent = None, 0
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            # A session of its own: what is typed at the terminal is for the gateway.
-            process = await asyncio.create_subprocess_exec(
-                *_COMMAND, stdin=theirs.fileno(), stdout=2, start_new_session=True
-            )
+            process = await asyncio.to_thread(_spawned, theirs)  # nobody waits for the system meanwhile
             reader, writer = await asyncio.open_connection(sock=ours.dup())
         watching = asyncio.create_task(self._watch(process))
         try:
             self._writer, self.pid = writer, process.pid
+            if self._number > 1:
+                await self._warm.wait()
             self.send(self._begin)
             async with aclosing(unpacked(reader, REPORTS)) as reports:
                 async for report in reports:
                     self._silent = 0
                     self._take(report)
-            return await process.wait()
+            return await asyncio.to_thread(process.wait)
         finally:
             self._writer = self.pid = None
             watching.cancel()
             writer.close()
-            if process.returncode is None:
-                with suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
+            process.kill()
+            await asyncio.to_thread(process.wait)
 
-    async def _watch(self, process: Process) -> None:
+    async def _watch(self, process: subprocess.Popen[bytes]) -> None:
         """Kill one that says nothing any more. Seconds are counted, not measured: this process may have slept."""
+        await self._warm.wait()  # it is not even asked before
+        self._silent = 0
         while self._silent < _SILENT:
             await asyncio.sleep(1)
             self._silent += 1
@@ -261,6 +262,11 @@ class WorkerProcess:
         up, self._up = self._up, _promise()
         if not up.done():
             up.set_exception(DiedError(error))
+
+
+def _spawned(gateway: socket.socket) -> subprocess.Popen[bytes]:
+    # A session of its own: what is typed at the terminal is for the gateway.
+    return subprocess.Popen(_COMMAND, stdin=gateway, stdout=2, start_new_session=True)
 
 
 def _promise() -> "asyncio.Future[dict[str, str]]":

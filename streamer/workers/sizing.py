@@ -14,8 +14,9 @@ def how_many(settings: Settings, threads: int) -> int:
     in one process. Raises ConfigError.
 
     `auto` is one worker for every six threads, never more than streams, and 0 below eight threads or for one stream.
-    In one process all Python runs in one thread at a time, and what there is of it in a frame's way keeps that thread
-    busy once some eight others compute; with fewer, further processes only cost memory, each some 300 MB. It is decided
+    One thread of a process does all that is not computing - results, tracks, records - and that is 8 to 20 % of a
+    frame's CPU time, measured with everything for every frame: with six threads it is busy for half to all of the
+    time, with more they wait for it. With fewer, further processes only cost memory, some 270 MB each. It is decided
     at the start: where streams are to be added later, a number says more.
     """
     if settings.workers == 0 or (settings.workers != "auto" and os.name == "posix"):
@@ -24,3 +25,11 @@ def how_many(settings: Settings, threads: int) -> int:
         most = min(threads // _EACH, len(settings.streams))
         return most if threads >= _WORTH_IT and most > 1 and os.name == "posix" else 0
     raise ConfigError("workers need a system such as Linux or macOS", "set workers = 0")
+
+
+def in_words(settings: Settings, threads: int) -> str:
+    """What is done in which processes. Raises ConfigError."""
+    count = how_many(settings, threads)
+    if not count:
+        return "none, all in one process"
+    return f"up to {count}, one more with each stream; each takes {max(threads // count, 1)} of {threads} CPU threads"

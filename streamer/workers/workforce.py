@@ -17,7 +17,8 @@ from streamer.flow import Message, Output
 from streamer.media.address import resolve
 from streamer.media.source import StateChange
 from streamer.outputs.videowriter import VideoFile
-from streamer.workers.process import DiedError, WorkerProcess
+from streamer.workers.process import WorkerProcess
+from streamer.workers.run import DiedError
 from streamer.workers.wire import Begin
 
 _log = logging.getLogger(__name__)
@@ -55,8 +56,10 @@ class Workforce:
         return (Figures("workers", self._figures), *video)
 
     async def begin(self) -> dict[str, str]:
-        """Start the first worker; see `Engine.precisions`. Raises what keeps it from working, such as ModelError."""
-        first = self._hire()
+        """Start as many as there are streams, and wait for the first; see `Engine.precisions`. Raises what keeps it
+        from working, such as ModelError.
+        """
+        first, *_others = [self._hire() for _ in range(min(self._count, max(len(self._begin.streams), 1)))]
         try:
             return await first.ready()
         except DiedError as died:
