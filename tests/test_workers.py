@@ -34,8 +34,9 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="lo
 
 def workers_of(run: Running) -> list[int]:
     """The process numbers of its workers."""
-    children = Path(f"/proc/{run.process.pid}/task/{run.process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if b"streamer.workers.worker" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    threads = Path(f"/proc/{run.process.pid}/task").iterdir()
+    children = [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
+    return sorted(pid for pid in children if b"streamer.workers.worker" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
 
 def seen_by_others(pid: int) -> bytes:

@@ -266,7 +266,7 @@ class WorkerProcess:
 
 def _spawned(gateway: socket.socket) -> subprocess.Popen[bytes]:
     # A session of its own: what is typed at the terminal is for the gateway.
-    return subprocess.Popen(_COMMAND, stdin=gateway, stdout=2, start_new_session=True)
+    return subprocess.Popen(_COMMAND, stdin=gateway.fileno(), stdout=2, start_new_session=True)
 
 
 def _promise() -> "asyncio.Future[dict[str, str]]":
