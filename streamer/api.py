@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Coroutine
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from streamer.app import DEMO, PORTRAIT
+from streamer.analyst import DEMO, PORTRAIT
 from streamer.config import Settings, StreamSettings
 from streamer.errors import PictureError
 from streamer.face import Face, FrameResult, Pixels

@@ -4,37 +4,30 @@ import asyncio
 import logging
 import uuid
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from functools import partial
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import cv2
 import msgspec
 
 from streamer import __version__
 from streamer.access import Access, tls_context
+from streamer.analyst import DEMO, PORTRAIT, Analyst
 from streamer.config import Settings
 from streamer.contract import SCHEMA_VERSION, HelloRecord, encode
-from streamer.face import Frame, FrameResult
-from streamer.fleet import Fleet, StreamReport
+from streamer.fleet import Analyse, Fleet, StreamReport
 from streamer.flow import Hub, Output
-from streamer.inference.models import Models, Workshop
+from streamer.inference.models import Workshop
 from streamer.inference.store import Progress, silent
-from streamer.media.budget import DecodingBudget
-from streamer.media.opening import Host
-from streamer.media.source import StateChange, keep_open
-from streamer.media.veil import Veil
 from streamer.memory import kept_compact
 from streamer.outputs.journal import Journal
 from streamer.outputs.video import VideoRecorder
 from streamer.outputs.videofiles import check_path
 from streamer.outputs.videowriter import VideoFile
-from streamer.pipeline import analyse_stream
 from streamer.serving import Addresses, import_servers, serving
-from streamer.turns import Share
+from streamer.workers.sizing import how_many
+from streamer.workers.workforce import Workforce
 
 _log = logging.getLogger(__name__)
-_LATE = 0.6  # of the age that a result may have: decoders give way before that is reached
-DEMO, PORTRAIT = "demo", "portrait"  # the source, and the card of its picture
 
 
 class App:
@@ -48,6 +41,7 @@ class App:
         self._session = uuid.uuid4().hex[:12]
         self._fleet: Fleet | None = None
         self._video: VideoRecorder | None = None
+        self._workforce: Workforce | None = None
 
     @property
     def reports(self) -> dict[str, StreamReport]:
@@ -56,6 +50,8 @@ class App:
     @property
     def videos(self) -> list[VideoFile]:
         """Those that were written, once the run is over."""
+        if self._workforce:
+            return self._workforce.videos
         return self._video.report.files if self._video else []
 
     async def run(
@@ -78,14 +74,13 @@ class App:
             await stack.enter_async_context(kept_compact())
             workshop = await asyncio.to_thread(Workshop, self._settings, self._progress)
             stack.callback(workshop.close)
-            models, _ = await asyncio.gather(
-                asyncio.to_thread(self._fetch, workshop),
-                asyncio.to_thread(import_servers, self._settings.server),
-            )
-            self._decoding = DecodingBudget(workshop.engine.threads)
-            keepers = await stack.enter_async_context(self._keepers())
-            hub = Hub(self._session, (*self._outputs, *keepers))
-            self._fleet = Fleet(hub, partial(self._analyse, workshop, models), on_state, raw=self._settings.raw)
+            await asyncio.to_thread(self._fetch, workshop)
+            keepers = await stack.enter_async_context(self._journal())
+            importing = asyncio.get_running_loop().run_in_executor(None, import_servers, self._settings.server)
+            analyse, more = await stack.enter_async_context(self._analysis(workshop))
+            await importing
+            hub = Hub(self._session, (*self._outputs, *keepers, *more))
+            self._fleet = Fleet(hub, analyse, on_state, raw=self._settings.raw)
             on_ready(await stack.enter_async_context(serving(self._settings, hub, workshop, self._fleet, self._hello)))
             with suppress(TimeoutError):
                 async with asyncio.timeout(duration):
@@ -100,49 +95,46 @@ class App:
         if self._fleet is not None and self._fleet.running:  # else they are what the run will begin with
             await self._fleet.apply(settings.streams)
 
-    def _fetch(self, workshop: Workshop) -> Models:
+    def _fetch(self, workshop: Workshop) -> None:
+        """Whatever is needed is on this machine from now on: not in the middle of somebody's first request."""
         if any(stream.url == DEMO for stream in self._settings.streams.values()):
             workshop.picture(PORTRAIT)
         if self._settings.server.enabled:
-            workshop.fetch(self._settings.image_pipeline)  # not in the middle of somebody's first request
-        return workshop.models(self._settings.pipeline)
-
-    async def _analyse(
-        self, workshop: Workshop, models: Models, report: StreamReport
-    ) -> AsyncGenerator[FrameResult | StateChange, None]:
-        """The results of one stream, going on where it was stopped."""
-        stream = report.settings
-        portrait = await asyncio.to_thread(workshop.picture, PORTRAIT) if stream.url == DEMO else None
-        host = Host(workshop.engine.threads, self._decoding, portrait)
-
-        def source(share: Share) -> AsyncGenerator[Frame | StateChange, None]:
-            return keep_open(stream, share, host, report.source, report.next_seq)
-
-        veil = Veil(stream, self._settings.privacy)
-        if self._settings.privacy.blur or self._settings.video.blur:  # who comes between two searches would be shown
-            stream = msgspec.structs.replace(stream, interval_max=stream.interval)
-        raw = not self._settings.privacy.coordinates_only
-        async with aclosing(analyse_stream(stream, source, models, raw, report.next_track)) as items:
-            async for item in items:
-                if isinstance(item, FrameResult) and item.frame.live and item.took > _LATE * stream.max_age:
-                    self._decoding.late()
-                    workshop.engine.turns.late()
-                yield veil.over(item) if isinstance(item, FrameResult) else item
+            workshop.fetch(self._settings.image_pipeline)
+        workshop.fetch(self._settings.pipeline)
 
     @asynccontextmanager
-    async def _keepers(self) -> AsyncGenerator[tuple[Output, ...], None]:
-        """The outputs that must lose nothing; complete when the block is left."""
-        settings, keepers = self._settings, list[Output]()
-        async with AsyncExitStack() as stack:
-            if settings.log.path:
-                journal = Journal(settings.log, self._session)
-                stack.push_async_callback(journal.close)
-                keepers.append(journal)
-            if settings.video.path:
-                self._video = VideoRecorder(settings.video, settings.streams, self._session)
-                stack.push_async_callback(self._video.close)
-                keepers.append(self._video)
-            yield tuple(keepers)
+    async def _journal(self) -> AsyncGenerator[tuple[Output, ...], None]:
+        """The log, complete when the block is left."""
+        if not self._settings.log.path:
+            yield ()
+            return
+        journal = Journal(self._settings.log, self._session)
+        try:
+            yield (journal,)
+        finally:
+            await journal.close()
+
+    @asynccontextmanager
+    async def _analysis(self, workshop: Workshop) -> AsyncGenerator[tuple[Analyse, tuple[Output, ...]], None]:
+        """What streams are analysed by, here or in workers, and the outputs that go with it."""
+        settings, threads = self._settings, workshop.engine.threads
+        count = how_many(settings, threads)
+        if count:
+            async with Workforce(settings, count, threads, self._session) as self._workforce:
+                workshop.engine.precisions.update(await self._workforce.begin())
+                yield self._workforce.analyse, self._workforce.outputs
+            return
+        models = await asyncio.to_thread(workshop.models, settings.pipeline)
+        analyse = Analyst(settings, workshop, models).analyse
+        if not settings.video.path:
+            yield analyse, ()
+            return
+        self._video = VideoRecorder(settings.video, settings.streams, self._session)
+        try:
+            yield analyse, (self._video,)
+        finally:
+            await self._video.close()
 
     def _hello(self) -> bytes:
         states = {name: report.state for name, report in self.reports.items()}

@@ -319,13 +319,15 @@ class ModelSettings(_Strict, frozen=True):
 
 class Settings(_Strict, frozen=True):
     """A deployment. `threads` 0 takes all CPU threads that the process may use; with `raw` the faces of streams carry
-    the values of their own frame beside the smoothed ones.
+    the values of their own frame beside the smoothed ones. Streams are analysed by so many `workers`, processes of
+    their own, 0: all in one; or by as many as suit the machine.
     """
 
     pipeline: str = "realtime"
     image_pipeline: str = "accurate"
     device: str = "CPU"
     threads: Annotated[int, msgspec.Meta(ge=0)] = 0
+    workers: Annotated[int, msgspec.Meta(ge=0, le=256)] | Literal["auto"] = 0
     raw: bool = False
     streams: dict[Name, StreamSettings] = {}
     server: ServerSettings = ServerSettings()

@@ -25,6 +25,7 @@
     ├── NoPictureError         a stream has not delivered one yet
     ├── BusyError              so much is asked that this must come again later
     ├── PausedError            why a paused stream is offline
+    ├── WorkerDiedError        the process that analysed a stream has ended by itself
     ├── PictureError           a still picture cannot be read
     ├── OutputError            a log or a port cannot be used
     └── LogError               a log cannot be read
@@ -173,6 +174,10 @@ class BusyError(StreamerError):
 
 class PausedError(StreamerError):
     code = "paused"
+
+
+class WorkerDiedError(StreamerError):
+    code = "workerDied"
 
 
 class PictureError(StreamerError):

@@ -6,7 +6,7 @@ x, y in the same frame, ordered eye, eye, nose, lip corner, lip corner, left bef
 """
 
 from collections.abc import Callable
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
@@ -136,3 +136,23 @@ class FrameResult(msgspec.Struct, frozen=True, eq=False):
     def took(self) -> float:
         """Seconds from the frame's arrival to its result."""
         return self.published - self.frame.arrived
+
+
+class Look(msgspec.Struct, frozen=True):
+    """How a picture is wanted: with boxes and labels, with faces made unrecognisable, at most so wide."""
+
+    overlay: bool = False
+    blur: bool = False
+    width: Annotated[int, msgspec.Meta(ge=16, le=7680)] = 7680
+    quality: Annotated[int, msgspec.Meta(ge=1, le=100)] = 80
+
+
+class Shot(msgspec.Struct, frozen=True):
+    """The picture of a result as somebody wanted it, as JPEG; the rest is that of its `Frame`."""
+
+    jpeg: bytes
+    seq: int
+    captured: float
+    arrived: float
+    width: int
+    height: int

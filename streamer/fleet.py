@@ -91,7 +91,8 @@ class StreamReport:
         self.next_track = max([self.next_track, *(face.track_id + 1 for face in result.faces if face.track_id)])
 
 
-Analyse = Callable[[StreamReport], AsyncGenerator[FrameResult | StateChange, None]]
+Item = FrameResult | Message | StateChange
+Analyse = Callable[[StreamReport], AsyncGenerator[Item, None]]
 
 
 class Fleet:
@@ -109,8 +110,8 @@ class Fleet:
         *,
         raw: bool = False,
     ) -> None:
-        """`analyse` gives the results of one stream, which fails with StreamerError. With `raw` all records carry what
-        is not smoothed, too.
+        """`analyse` gives the results of one stream, which fails with StreamerError; such as are messages already have
+        their results with them. With `raw` all records carry what is not smoothed, too.
         """
         self.reports: dict[str, StreamReport] = {}
         self.running = False
@@ -271,8 +272,7 @@ class Fleet:
             await self._publish(report, StateChange("ended", time.time(), error))
         except Exception as error:  # noqa: BLE001  # said, logged, and no harm to the other streams
             _log.exception("stream %s failed", report.name)
-            failure = StreamerError(f"the analysis failed: {type(error).__name__}: {error}", "please report this")
-            await self._publish(report, StateChange("ended", time.time(), failure))
+            await self._publish(report, StateChange("ended", time.time(), analysis_failed(error)))
 
     async def _end_tracks(self, report: StreamReport) -> None:
         report.visits.finish()
@@ -288,11 +288,12 @@ class Fleet:
         if report.state != "ended":
             await self._publish(report, StateChange("ended", time.time()))
 
-    async def _publish(self, report: StreamReport, item: FrameResult | StateChange) -> None:
-        if isinstance(item, FrameResult):
-            report.count(item)  # counted before anything is waited for: whoever stops this loses nothing
-            record = frame_record(item, report.name, self._hub.session, raw=self._raw)
-            await self._hub.publish(frame_message(report.name, encode(record), item))
+    async def _publish(self, report: StreamReport, item: Item) -> None:
+        if not isinstance(item, StateChange):
+            message = item if isinstance(item, Message) else self._message(report.name, item)
+            if message.result is not None:
+                report.count(message.result)  # before anything is waited for: whoever stops this loses nothing
+            await self._hub.publish(message)
             await self._tell_tracks(report)
             return
         # Known before anything is waited for: one that has ended is not stopped any more.
@@ -305,3 +306,11 @@ class Fleet:
             status = status_record(report.name, self._hub.session, item.at, item.state, item.error)
             await self._hub.publish(Message(report.name, encode(status)))
             self._on_state(report)
+
+    def _message(self, name: str, result: FrameResult) -> Message:
+        return frame_message(name, encode(frame_record(result, name, self._hub.session, raw=self._raw)), result)
+
+
+def analysis_failed(error: Exception) -> StreamerError:
+    """What is said of an error that nobody has foreseen."""
+    return StreamerError(f"the analysis failed: {type(error).__name__}: {error}", "please report this")

@@ -11,7 +11,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 import msgspec
 
 from streamer.errors import StreamerError
-from streamer.face import FrameResult
+from streamer.face import FrameResult, Look, Shot
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -172,11 +172,15 @@ async def _close(source: AsyncIterable[Any]) -> None:
         await source.aclose()
 
 
+Shoot = Callable[[Look], Awaitable[Shot]]
+
+
 class Message(msgspec.Struct, frozen=True, eq=False):
     """A record on its way out: its JSON, encoded once for everybody, and what consumers must know of it.
 
     Of a frame: its number, whether it was `passed_over`, not analysed, how many `faces` are in it, and the result that
-    it was made from, unless it comes out of a log.
+    it was made from, unless it comes out of a log. Where the pixels are in another process, `shoot` asks there for the
+    stream's newest picture.
     """
 
     stream: str
@@ -186,15 +190,16 @@ class Message(msgspec.Struct, frozen=True, eq=False):
     passed_over: bool = False
     faces: int = 0
     result: FrameResult | None = None
+    shoot: Shoot | None = None
 
     @property
     def is_frame(self) -> bool:
         return self.kind == "frame"
 
 
-def frame_message(stream: str, data: bytes, result: FrameResult) -> Message:
+def frame_message(stream: str, data: bytes, result: FrameResult, shoot: Shoot | None = None) -> Message:
     frame = result.frame
-    return Message(stream, data, "frame", frame.seq, frame.skipped is not None, len(result.faces), result)
+    return Message(stream, data, "frame", frame.seq, frame.skipped is not None, len(result.faces), result, shoot)
 
 
 class Output(Protocol):

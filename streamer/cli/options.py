@@ -48,6 +48,10 @@ NoServer = Annotated[bool, typer.Option("--no-server", help="Neither page nor we
 Raw = Annotated[bool, typer.Option("--raw", help="Add to each face what its frame alone says, before smoothing.")]
 Duration = Annotated[float | None, typer.Option(min=0.1, help="Stop after so many seconds.")]
 Device = Annotated[str | None, typer.Option(help="CPU, GPU, NPU or AUTO. [default: CPU]")]
+Workers = Annotated[
+    str | None,
+    typer.Option(help="Processes to spread streams over: a number, 0 for none, or auto. [default: 0]"),
+]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more about what happens.")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object, for programs.")]
 Names = Annotated[list[str] | None, typer.Argument(metavar="[NAME...]", help="Models; all if none is named.")]
@@ -77,6 +81,7 @@ class Options(msgspec.Struct, frozen=True):
     token_env: str | None = None
     video: str | None = None
     blur: bool = False
+    workers: str | None = None
 
     def applied(self, settings: Settings) -> Settings:
         """Raises ConfigError for a value that the settings do not allow."""
@@ -90,7 +95,8 @@ class Options(msgspec.Struct, frozen=True):
         video = replace(settings.video, path=self.video, blur=self.blur or None)
         if self.blur and not video.path:
             raise ConfigError("--blur is for videos, and none is written", "add --video")
-        plain = replace(settings, pipeline=self.pipeline, device=self.device, raw=self.raw or None)
+        workers = int(self.workers) if self.workers and self.workers.isdecimal() else self.workers
+        plain = replace(settings, pipeline=self.pipeline, device=self.device, raw=self.raw or None, workers=workers)
         return msgspec.structs.replace(plain, server=server, log=log, video=video)
 
 

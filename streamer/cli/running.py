@@ -27,6 +27,7 @@ from streamer.cli.options import (
     TokenEnv,
     Verbose,
     Video,
+    Workers,
     WsPort,
     deployment,
 )
@@ -52,6 +53,7 @@ def run(
     raw: Raw = False,
     duration: Duration = None,
     device: Device = None,
+    workers: Workers = None,
     verbose: Verbose = False,
 ) -> None:
     """Analyse cameras and files: serve dashboard and websocket, write the log and videos.
@@ -64,7 +66,7 @@ def run(
     streamer run --source clip.mp4 --video out.mp4 --blur --no-server
     streamer run deployment.toml --no-server[/dim]
     """
-    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw, token_env, video, blur)
+    options = Options(pipeline, log, host, http_port, ws_port, no_server, device, raw, token_env, video, blur, workers)
 
     def read() -> Settings:
         settings = deployment(context.obj, config)
@@ -174,6 +176,10 @@ def check(config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")]) -> Non
         tls_context(server)
     secure = "s" if server.certificate else ""
     out.print(f"pipeline: {settings.pipeline}; stills: {settings.image_pipeline}; device: {settings.device}")
+    from streamer.inference.budget import cpu_budget
+    from streamer.workers.sizing import in_words
+
+    out.print(f"workers: {in_words(settings, settings.threads or cpu_budget())}")
     if not server.enabled:
         out.print("page and websocket: switched off")
     else:

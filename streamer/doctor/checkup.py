@@ -106,6 +106,7 @@ def _configuration(settings: Settings, config: Path, broken: ConfigError | None)
     yield fine("configuration", f"{config} can be read")
     yield from deployment.pipelines(settings)
     yield from deployment.streams(settings, config)
+    yield deployment.workers(settings, settings.threads or read_budget().threads)
     yield from deployment.server(settings.server)
     yield storage.log(settings.log, len(settings.streams))
 

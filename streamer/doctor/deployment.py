@@ -14,6 +14,7 @@ from streamer.doctor.accelerators import group_of
 from streamer.doctor.findings import Finding, fine, note, problem
 from streamer.errors import ConfigError, SourceError, redact_address
 from streamer.media.address import Address, check, resolve
+from streamer.workers.sizing import how_many, in_words
 
 _PATIENCE = 3.0  # seconds that all look-ups of names together may take
 _NO_HOST = ("file", "udp", "rtp", "tcp", "srt")  # schemes that may do without: they can wait for a sender
@@ -101,6 +102,17 @@ def known_hosts(hosts: set[str]) -> dict[str, bool]:
     for thread in threads:
         thread.join(_PATIENCE / len(threads))
     return dict(known)
+
+
+def workers(settings: Settings, threads: int) -> Finding:
+    """The processes that streams are spread over, on a machine with so many CPU `threads` for the program."""
+    try:
+        seen, count = in_words(settings, threads), how_many(settings, threads)
+    except ConfigError as error:
+        return problem("workers", error.message, error.hint)
+    if count > threads:
+        return note("workers", seen, f"set workers to at most {threads}: more only wait for each other")
+    return fine("workers", seen)
 
 
 def server(settings: ServerSettings) -> list[Finding]:

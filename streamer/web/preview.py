@@ -14,10 +14,11 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 from streamer.access import origin_allowed
-from streamer.errors import ForbiddenError
+from streamer.errors import ForbiddenError, NoPictureError, WorkerDiedError
+from streamer.face import Look, Shot
 from streamer.flow import Hub, Message, Slots
 from streamer.inference.runtime import Engine
-from streamer.media.pictures import encode_jpeg
+from streamer.web.pictures import shown
 
 _log = logging.getLogger(__name__)
 _MOST_WISHES = 256
@@ -37,6 +38,7 @@ class _Viewer:
         self._session = session
         self._wanted: dict[str, int] = {}
         self._newest: dict[str, Message] = {}
+        self._shown: dict[str, int] = {}  # the number of each stream's last picture
         self._changed = asyncio.Event()
 
     async def receive(self) -> None:
@@ -58,7 +60,8 @@ class _Viewer:
         """Remember the newest analysed frame of each stream."""
         while True:
             for message in await self._slots.take():
-                if message.result is not None and not message.passed_over:
+                newer = message.seq > self._shown.get(message.stream, -1)
+                if message.result is not None and not message.passed_over and newer:
                     self._newest[message.stream] = message
             self._changed.set()
 
@@ -69,7 +72,13 @@ class _Viewer:
             self._changed.clear()
             for stream in [name for name in self._wanted if name in self._newest]:
                 width, message = self._wanted.pop(stream), self._newest.pop(stream)
-                await self._socket.send_bytes(await self._engine.offload(_encode, message, self._session, width))
+                try:
+                    shot = await shown(message, Look(width=width), self._engine)
+                except (NoPictureError, WorkerDiedError):  # the next will do
+                    self._wanted.setdefault(stream, width)
+                    continue
+                self._shown[stream] = shot.seq
+                await self._socket.send_bytes(_encode(stream, self._session, shot))
 
 
 async def serve_preview(
@@ -94,16 +103,14 @@ async def serve_preview(
     return socket
 
 
-def _encode(message: Message, session: str, max_width: int) -> bytes:
-    assert message.result is not None
-    frame = message.result.frame
+def _encode(stream: str, session: str, shot: Shot) -> bytes:
     header = {
-        "stream": message.stream,
+        "stream": stream,
         "session": session,
-        "seq": frame.seq,
-        "width": frame.width,
-        "height": frame.height,
-        "ageMs": round((time.monotonic() - frame.arrived) * 1000, 1),
+        "seq": shot.seq,
+        "width": shot.width,
+        "height": shot.height,
+        "ageMs": round((time.monotonic() - shot.arrived) * 1000, 1),
     }
     head = msgspec.json.encode(header)
-    return len(head).to_bytes(4, "big") + head + encode_jpeg(frame.pixels(), max_width)
+    return len(head).to_bytes(4, "big") + head + shot.jpeg

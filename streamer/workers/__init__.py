@@ -1,0 +1,1 @@
+"""Streams analysed by processes of their own, for machines with many cores."""
