@@ -70,7 +70,7 @@ class Workforce:
 
     async def analyse(self, report: StreamReport) -> AsyncGenerator[Item, None]:
         """The results of one stream, going on where it was stopped. When its worker dies the stream is offline until
-        that lives again; a file begins anew then, up to three times.
+        that lives again. A file begins anew then, and fails the third time unless it loops.
         """
         worker = self._fewest()
         worker.streams += 1
@@ -84,7 +84,7 @@ class Workforce:
                     return
                 except DiedError as died:
                     deaths += died.run is not None
-                    if deaths == _FILE_TRIES and resolve(report.settings).live is False:
+                    if deaths == _FILE_TRIES and not report.settings.loop and resolve(report.settings).live is False:
                         raise died.error from None
                     yield StateChange("offline", time.time(), died.error)
         finally:
