@@ -121,8 +121,9 @@ class App:
         settings, threads = self._settings, workshop.engine.threads
         count = how_many(settings, threads)
         if count:
-            async with Workforce(settings, count, threads, self._session) as self._workforce:
-                workshop.engine.precisions.update(await self._workforce.begin())
+            precisions = workshop.engine.precisions
+            async with Workforce(settings, count, threads, self._session, precisions) as self._workforce:
+                await self._workforce.begin()
                 yield self._workforce.analyse, self._workforce.outputs
             return
         models = await asyncio.to_thread(workshop.models, settings.pipeline)

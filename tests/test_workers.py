@@ -113,7 +113,7 @@ async def test_only_the_streams_of_a_worker_that_is_killed_notice(face_clip: Pat
 
 async def test_a_worker_that_dies_again_and_again_is_spoken_of_twice(face_clip: Path, tmp_path: Path) -> None:
     """It comes back all the same; only a file over which it died three times is given up."""
-    clip = {"url": str(face_clip), "realtime": True, "loop": True}
+    clip = {"url": str(face_clip), "realtime": True}
     async with running("run", configure(tmp_path, 1, {"clip": clip})) as run:
         for _ in range(3):
             await run.until("^clip: live")

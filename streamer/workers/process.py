@@ -49,6 +49,7 @@ _SHOW = 5.0  # seconds for a picture
 _SILENT = 30  # seconds of silence after which a worker is taken for stuck
 _WAIT_MIN, _WAIT_NEXT, _WAIT_MAX = 0.1, 1.0, 30.0  # seconds before one is started anew: first, then, doubled up to this
 _GOOD = 60.0  # seconds that one must live for the next wait to be short again
+_HINT = "another one takes its place"
 
 
 class WorkerProcess:
@@ -58,7 +59,7 @@ class WorkerProcess:
     there is none. `figures` are its newest, `totals` those with the counts of its predecessors.
     """
 
-    def __init__(self, number: int, begin: Begin, warm: asyncio.Event) -> None:
+    def __init__(self, number: int, begin: Begin, warm: asyncio.Event, precisions: dict[str, str]) -> None:
         """It waits until the cache is `warm`, unless it is the one that warms it."""
         self.streams = 0
         self.restarts = 0
@@ -68,6 +69,7 @@ class WorkerProcess:
         self._number = number
         self._begin = begin
         self._warm = warm
+        self._precisions = precisions
         self._runs: dict[int, Run] = {}
         self._numbers = itertools.count()
         self._asked: dict[int, asyncio.Future[Shot | None]] = {}
@@ -91,9 +93,9 @@ class WorkerProcess:
         names = dict.fromkeys((*self._before, *self.figures))
         return {name: self._before.get(name, 0) + self.figures.get(name, 0) for name in names}
 
-    async def ready(self) -> dict[str, str]:
-        """Until it is; see `Ready`. Raises DiedError if it dies before."""
-        return await asyncio.shield(self._up)
+    async def ready(self) -> None:
+        """Until it is. Raises DiedError if it dies before."""
+        await asyncio.shield(self._up)
 
     async def start(self, report: StreamReport) -> Run:
         """Raises DiedError if the worker dies before it could begin."""
@@ -205,7 +207,7 @@ class WorkerProcess:
         while self._silent < _SILENT:
             await asyncio.sleep(1)
             self._silent += 1
-        _log.error("worker %d has said nothing for %d s and is killed", self._number, _SILENT)
+        self._failure = WorkerDiedError(f"the worker's process said nothing for {_SILENT} s", _HINT)
         process.kill()
 
     def _take(self, report: Report) -> None:
@@ -219,6 +221,7 @@ class WorkerProcess:
                 run.finish(revived(report.error))
         elif isinstance(report, Beat):
             self.figures = report.figures
+            self._precisions.update(report.precisions)
             for number in self._runs.keys() & report.sources:
                 self._runs[number].report.source = report.sources[number]
         elif isinstance(report, Shown):
@@ -235,7 +238,7 @@ class WorkerProcess:
         elif isinstance(report, Ready):
             self._was_up = True
             self._warm.set()
-            self._up.set_result(report.precisions)
+            self._up.set_result(None)
         elif isinstance(report, Failed):
             self._failure = revived(report.error)
         else:
@@ -269,8 +272,8 @@ def _spawned(gateway: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(_COMMAND, stdin=gateway.fileno(), stdout=2, start_new_session=True)
 
 
-def _promise() -> "asyncio.Future[dict[str, str]]":
-    future: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+def _promise() -> "asyncio.Future[None]":
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     future.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be waiting for it
     return future
 
@@ -284,5 +287,5 @@ def _words(code: int) -> str:
 
 
 def _died(how: str) -> WorkerDiedError:
-    hint = "another one takes its place; was memory short? the system's log knows" if "KILL" in how else ""
-    return WorkerDiedError(f"the worker's process {how}", hint or "another one takes its place")
+    hint = f"{_HINT}; was memory short? the system's log knows" if "SIGKILL" in how else _HINT
+    return WorkerDiedError(f"the worker's process {how}", hint)

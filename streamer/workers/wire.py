@@ -77,9 +77,7 @@ class Close(_Message, frozen=True, eq=False):
 
 
 class Ready(_Message, frozen=True, eq=False):
-    """The models are loaded; see `Engine.precisions`."""
-
-    precisions: dict[str, str]
+    """The models are loaded."""
 
 
 class Failed(_Message, frozen=True, eq=False):
@@ -122,10 +120,11 @@ class Shown(_Message, frozen=True, eq=False):
 
 
 class Beat(_Message, frozen=True, eq=False):
-    """That the worker lives, and how its sources and outputs are doing: figures by name."""
+    """That the worker lives, and how it is doing: its sources by run, figures by name; and `Engine.precisions`."""
 
     sources: dict[int, Tally]
     figures: dict[str, float]
+    precisions: dict[str, str]
 
 
 class Said(_Message, frozen=True, eq=False):

@@ -176,7 +176,8 @@ class Worker:
         figures = {"turns_held": float(turns.held), "turns_waiting": float(turns.waiting)}
         for keeper in self._keepers:
             figures |= {f"{keeper.name}_{name}": value for name, value in keeper.figures().items()}
-        return Beat({number: run.report.source for number, run in self._runs.items()}, figures)
+        sources = {number: run.report.source for number, run in self._runs.items()}
+        return Beat(sources, figures, self._engine.precisions)
 
 
 @asynccontextmanager
@@ -203,7 +204,7 @@ async def serve(begin: Begin, orders: AsyncIterator[Order], send: Send) -> None:
         await stack.enter_async_context(kept_compact())
         recorder: VideoRecorder | None = None
         try:
-            async with _beating(send, lambda: Beat({}, {})):
+            async with _beating(send, lambda: Beat({}, {}, {})):
                 workshop = await asyncio.to_thread(Workshop, settings)
                 stack.callback(workshop.close)
                 models = await asyncio.to_thread(workshop.models, settings.pipeline)
@@ -212,7 +213,7 @@ async def serve(begin: Begin, orders: AsyncIterator[Order], send: Send) -> None:
         except StreamerError as error:
             send(Failed(error_object(error)))
             return
-        send(Ready(workshop.engine.precisions))
+        send(Ready())
         analyse = Analyst(settings, workshop, models).analyse
         await Worker(begin, send, analyse, workshop.engine, (recorder,) if recorder else ()).obey(orders)
         failure: OutputError | None = None

@@ -33,8 +33,10 @@ class Workforce:
     are doing. To be used in an `async with` block, whose end raises OutputError if a video could not be completed.
     """
 
-    def __init__(self, settings: Settings, count: int, threads: int, session: str) -> None:
-        """Each worker gets its part of the `threads`."""
+    def __init__(
+        self, settings: Settings, count: int, threads: int, session: str, precisions: dict[str, str] | None = None
+    ) -> None:
+        """Each worker gets its part of the `threads`. What their models compute with is noted in `precisions`."""
         # Weights are there already; what is served and logged is the gateway's.
         theirs = msgspec.structs.replace(
             settings,
@@ -46,6 +48,7 @@ class Workforce:
         )
         self._begin = Begin(theirs, session, tuple(settings.streams), logging.getLogger().level)
         self._count = count
+        self._precisions = {} if precisions is None else precisions
         self._warm = asyncio.Event()  # the compiled models are in the cache
         self._workers: list[WorkerProcess] = []
         self.videos: list[VideoFile] = []
@@ -55,19 +58,19 @@ class Workforce:
         video = (Figures("video", self._video),) if self._begin.settings.video.path else ()
         return (Figures("workers", self._figures), *video)
 
-    async def begin(self) -> dict[str, str]:
-        """Start as many as there are streams, and wait for the first; see `Engine.precisions`. Raises what keeps it
-        from working, such as ModelError.
+    async def begin(self) -> None:
+        """Start as many as there are streams, and wait for the first. Raises what keeps it from working, such as
+        ModelError.
         """
         first, *_others = [self._hire() for _ in range(min(self._count, max(len(self._begin.streams), 1)))]
         try:
-            return await first.ready()
+            await first.ready()
         except DiedError as died:
             raise died.error from None
 
     async def analyse(self, report: StreamReport) -> AsyncGenerator[Item, None]:
         """The results of one stream, going on where it was stopped. When its worker dies the stream is offline until
-        that lives again; a file begins anew then, up to three times.
+        that lives again. A file begins anew then, and fails the third time unless it loops.
         """
         worker = self._fewest()
         worker.streams += 1
@@ -81,7 +84,7 @@ class Workforce:
                     return
                 except DiedError as died:
                     deaths += died.run is not None
-                    if deaths == _FILE_TRIES and resolve(report.settings).live is False:
+                    if deaths == _FILE_TRIES and not report.settings.loop and resolve(report.settings).live is False:
                         raise died.error from None
                     yield StateChange("offline", time.time(), died.error)
         finally:
@@ -93,7 +96,7 @@ class Workforce:
         return min(self._workers, key=lambda worker: (worker.failing, worker.streams))
 
     def _hire(self) -> WorkerProcess:
-        worker = WorkerProcess(len(self._workers) + 1, self._begin, self._warm)
+        worker = WorkerProcess(len(self._workers) + 1, self._begin, self._warm, self._precisions)
         self._workers.append(worker)
         return worker
 
