@@ -164,7 +164,7 @@ class StreamSettings(_Strict, frozen=True):
     fps: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     keyframes_only: bool = False
     interval: Seconds = 0.0
-    interval_max: Seconds = 0.1
+    interval_max: Seconds = 0.2
     motion: Fraction = 0.0
     region: Polygon = WHOLE_PICTURE
     masks: tuple[Polygon, ...] = ()

@@ -90,11 +90,22 @@ class Mailbox(Generic[A]):
                     return None
             await self._arrived.wait()
 
-    def take(self) -> A | None:
-        """The oldest item, taken out; None if there is none at the moment."""
+    async def oldest(self, wanted: Callable[[A], bool]) -> bool:
+        """Until the oldest item is `wanted`; False if there will be no more."""
+        while True:
+            self._arrived.clear()
+            with self._lock:
+                if self._items and wanted(self._items[0]):
+                    return True
+                if self._finished:
+                    return False
+            await self._arrived.wait()
+
+    def take(self, wanted: Callable[[A], bool] = lambda _: True) -> A | None:
+        """The oldest item, taken out; None if there is none at the moment, or it is not `wanted`."""
         with self._lock:
             self._lock.notify_all()
-            return self._items.popleft() if self._items else None
+            return self._items.popleft() if self._items and wanted(self._items[0]) else None
 
 
 async def ordered(

@@ -21,7 +21,7 @@ from streamer.config import StreamSettings
 from streamer.face import Detections, Face, Float64s, Frame, FrameResult, Pixels, no_pixels
 from streamer.flow import each, ordered
 from streamer.inference.models import Models
-from streamer.media.source import StateChange
+from streamer.media.source import SUPERSEDED, StateChange
 from streamer.turns import Share
 
 _LOOK_PER_WAIT = 10  # a face's looks are held so many times as long as its stream waits for a turn,
@@ -107,16 +107,18 @@ class _Path:
         self._tracker = Tracker(track, first_track)
         self._looks = Looks(track.lost)
         self._smoother = Smoother(pipeline.smooth, track.lost)
-        self._searched = 0.0
+        self._searched = -math.inf  # when faces were looked for last
         self._dropped = 0
         self._tracked = asyncio.Event()  # of the newest frame on its way: whether it has been tracked
         self._tracked.set()
 
     async def analyse(self, item: Item) -> _Seen | Item:
         """Frames side by side, but tracked in their order. Skipped ones and changes of state pass through."""
-        if isinstance(item, StateChange) or item.skipped:
+        if isinstance(item, StateChange) or (item.skipped and item.skipped != SUPERSEDED):
             return item
         before, self._tracked = self._tracked, asyncio.Event()
+        if item.skipped:
+            return await self._follow(item, before, self._tracked)
         tracked, seen = self._tracked, _Seen(item, {})
         try:
             try:
@@ -135,6 +137,19 @@ class _Path:
                 self._describe(seen)
         finally:
             self._share.give_back()
+        return seen
+
+    async def _follow(self, frame: Frame, before: asyncio.Event, tracked: asyncio.Event) -> _Seen | Item:
+        """A frame that was overtaken while the machine was busy: faces are followed through it, if only for so long."""
+        try:
+            await before.wait()
+            if frame.at - self._searched > self._stream.interval_max or frame.pixels is no_pixels:
+                return frame
+            seen = _Seen(msgspec.structs.replace(frame, skipped=None), {})
+            self._track(seen)
+        finally:
+            tracked.set()
+        self._describe(seen)
         return seen
 
     def _detect(self, seen: _Seen) -> None:
@@ -186,13 +201,14 @@ class _Path:
         faces = self._smoother.update(item.faces, item.frame.at, self._keep_raw)
         item.timings["smooth"] = _ms(start)
         if self._is_old(item.frame):
-            return self._skipped(msgspec.structs.replace(item.frame, skipped="stale", pixels=no_pixels))
+            return self._skipped(msgspec.structs.replace(item.frame, skipped="stale"))
         dropped, self._dropped = self._dropped, 0
         now, tracked = time.monotonic(), item.tracked
         return FrameResult(item.frame, faces, item.timings, dropped, now, tracked.alive, item.everything)
 
     def _skipped(self, frame: Frame) -> FrameResult:
         self._dropped += 1
+        frame = msgspec.structs.replace(frame, pixels=no_pixels)
         return FrameResult(frame, (), {}, self._dropped, time.monotonic())
 
     def _is_old(self, frame: Frame) -> bool:

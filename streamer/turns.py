@@ -53,6 +53,11 @@ class Turns:
         """How many are waited for."""
         return sum(not turn.done() for _share, turn in self._waiting)
 
+    @property
+    def free(self) -> bool:
+        """Whether one is to be had without waiting."""
+        return self._held < self.width - self._withheld and not self.waiting
+
     def late(self) -> None:
         """A result took too long: the fewer are worked on at a time, the sooner each is done."""
         now = self.now()
@@ -105,6 +110,11 @@ class Share:
         self.waited = 0.0
         self._turns = turns
         self._held: deque[tuple[float, float]] = deque()  # when each began, and the time it was charged for
+
+    @property
+    def free(self) -> bool:
+        """Whether there is a turn without waiting."""
+        return self._turns.free
 
     async def take(self, since: float | None = None) -> None:
         """Wait for a turn; `since` tells since when there was something to do, if not only from now on."""

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from streamer.config import StreamSettings
-from streamer.face import Frame
+from streamer.face import Frame, no_pixels
 from streamer.media.budget import DecodingBudget
 from streamer.media.opening import Host
 from streamer.media.source import StateChange, Tally, keep_open
@@ -166,6 +166,27 @@ async def test_a_picture_that_waited_too_long_for_its_turn_is_not_analysed(numbe
                 assert records[-1].skipped == "stale"
                 async with asyncio.timeout(1):
                     await other.take()  # its turn was given back
+
+
+async def test_what_is_overtaken_while_a_turn_is_waited_for_is_told_at_once(numbered: Path) -> None:
+    turns = Turns(1)
+    async with RtspServer({"cam": numbered}) as server:
+        with turns.share() as other, turns.share() as share:
+            source = keep_open(StreamSettings(server.url("cam")), share, host(), Tally())
+            async with aclosing(source), asyncio.timeout(20):
+                while not isinstance(item := await anext(source), Frame) or item.skipped:
+                    pass
+                share.give_back()
+                await other.take()
+                overtaken = [await anext(source) for _ in range(12)]
+                assert [item.skipped for item in overtaken if isinstance(item, Frame)] == ["superseded"] * 12
+                # Unless they come in one go they can still be shown.
+                assert any(shown(f) >= 0 for f in overtaken if isinstance(f, Frame) and f.pixels is not no_pixels)
+                assert share.waited == 0, "it still waits"
+                other.give_back()
+                while not isinstance(item := await anext(source), Frame) or item.skipped:
+                    pass
+                assert share.waited > 0
 
 
 class Means(DecodingBudget):

@@ -11,12 +11,13 @@ from typing import Any
 
 import av
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from streamer.analysis.geometry import iou_matrix
 from streamer.config import Polygon, StreamSettings
-from streamer.face import Face, Frame, FrameResult, Pixels
+from streamer.face import Face, Frame, FrameResult, Pixels, no_pixels
 from streamer.inference.models import Models
 from streamer.media.source import Tally, keep_open
 from streamer.pipeline import Source, analyse_stream
@@ -234,6 +235,36 @@ async def test_on_a_busy_machine_a_cameras_faces_are_looked_for_less_often(
     assert any(the_face(result).place_held for result in crowded)
     assert max(the_face(result).place_held for result in crowded) <= max(np.diff(searched))
     assert all("detect" in result.timings for result in file), "files can wait"
+
+
+def overtaken(pictures: list[Pixels]) -> Source:
+    """A camera whose first picture is analysed, and no other for want of turns; of the last there are no pixels."""
+
+    async def frames(share: Share) -> AsyncGenerator[Frame, None]:
+        await share.take()
+        yield a_frame(0, 0.0, pictures[0], live=True)
+        for seq, pixels in enumerate(pictures[1:], 1):
+            frame = a_frame(seq, seq * STEP, pixels, live=True)
+            yield msgspec.structs.replace(frame, skipped="superseded")
+        frame = a_frame(len(pictures), len(pictures) * STEP, pixels, live=True)
+        yield msgspec.structs.replace(frame, skipped="superseded", pixels=no_pixels)
+
+    return frames
+
+
+async def test_faces_are_followed_through_overtaken_pictures_for_a_while(
+    realtime: Models, pictures: list[Pixels]
+) -> None:
+    results = await analysed(overtaken(pictures[:10]), realtime, interval_max=0.2)
+    assert [result.frame.skipped for result in results] == [None] * 6 + ["superseded"] * 5
+    assert [round(the_face(result).place_held / STEP) for result in results[:6]] == [*range(6)]
+    assert {the_face(result).track_id for result in results[:6]} == {1}
+    assert all(result.frame.pixels().shape == (HEIGHT, WIDTH, 3) for result in results[:6])
+    assert all(result.frame.pixels is no_pixels for result in results[6:])
+    never = await analysed(overtaken(pictures[:10]), realtime, interval_max=0)
+    assert [result.frame.skipped for result in never] == [None] + ["superseded"] * 10
+    blind = await analysed(overtaken(pictures[:2]), realtime, interval_max=0.2)
+    assert [result.frame.skipped for result in blind] == [None, None, "superseded"]
 
 
 async def test_who_takes_no_results_holds_no_turns(realtime: Models, pictures: list[Pixels], face_clip: Path) -> None:

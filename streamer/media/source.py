@@ -28,6 +28,7 @@ from streamer.turns import Share
 
 _log = logging.getLogger(__name__)
 _FAREWELL = 0.7  # seconds that a thread gets to notice that nobody wants its frames any more
+SUPERSEDED = "superseded"  # why a frame was skipped that newer ones have overtaken
 _MOST_HANGING = 5  # threads that a source may have hanging in a stuck driver: it would get one more with every try
 
 
@@ -127,7 +128,9 @@ async def _watched(opening: Opening, share: Share, tally: Tally) -> AsyncGenerat
             if frame.skipped:
                 mailbox.take()
             else:
-                await share.take(frame.arrived if frame.live else None)
+                async with contextlib.aclosing(_overtaken(mailbox, share, frame)) as overtaken:
+                    async for each in overtaken:
+                        yield each
                 *passed_over, frame = _up_to_wanted(mailbox)  # while we waited newer ones may have come
                 for each in passed_over:
                     yield each
@@ -136,6 +139,30 @@ async def _watched(opening: Opening, share: Share, tally: Tally) -> AsyncGenerat
                 if frame.skipped:
                     share.give_back()
             yield frame
+
+
+async def _overtaken(mailbox: Mailbox[Frame], share: Share, first: Frame) -> AsyncGenerator[Frame, None]:
+    """Takes a turn, and gives what newer frames overtake until it is there. `first` waits longest."""
+    if not first.live or share.free:
+        await share.take(first.arrived if first.live else None)
+        return
+    taking = asyncio.create_task(share.take(first.arrived))
+    try:
+        more = True
+        while more and not taking.done():
+            newer = asyncio.create_task(mailbox.oldest(_is_skipped))
+            await asyncio.wait({taking, newer}, return_when=asyncio.FIRST_COMPLETED)
+            more = newer.cancel() or newer.result()
+            while not taking.done() and (frame := mailbox.take(_is_skipped)) is not None:
+                yield frame
+        await taking
+    finally:
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+
+
+def _is_skipped(frame: Frame) -> bool:
+    return frame.skipped is not None
 
 
 def _up_to_wanted(mailbox: Mailbox[Frame]) -> list[Frame]:
@@ -194,8 +221,14 @@ def _bare(error: StreamerError) -> StreamerError:
 
 
 def _superseded(frame: Frame, newer: Frame) -> Frame:
-    """`frame`, or its record where a newer one that is to be analysed has overtaken it."""
-    return frame if frame.skipped or newer.skipped else _skipped(frame, "superseded")
+    """`frame`, or its record where a newer one that is to be analysed has overtaken it. The one that was overtaken last
+    still has its pixels: where nobody is looked for in them, they can be shown all the same.
+    """
+    if frame.skipped == SUPERSEDED:
+        return _skipped(frame, SUPERSEDED)
+    if frame.skipped or newer.skipped:
+        return frame
+    return msgspec.structs.replace(frame, skipped=SUPERSEDED)
 
 
 def _skipped(frame: Frame, reason: str) -> Frame:
