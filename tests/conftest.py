@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,19 @@ def streamer(workshop: Workshop) -> Streamer:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def help_of(streamer: Streamer) -> Callable[[str], str]:
+    """What a command says with `--help`: `help_of("log verify")`, `help_of("")`."""
+
+    @cache
+    def shown(command: str) -> str:
+        done = streamer(*command.split(), "--help")
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return shown
 
 
 @pytest.fixture(scope="session")

@@ -106,7 +106,7 @@ async def test_segments_follow_each_other_and_are_compressed(tmp_path: Path) -> 
     journal = Journal(settings(root, segment_mb=0.002), "s1")
     for n in range(60):
         await journal.put(message(n, skipped="superseded" if n % 3 else None))
-        while journal.report.written <= n:  # noqa: ASYNC110 - the disk tells nobody
+        while n % 4 == 3 and journal.report.written <= n:  # noqa: ASYNC110 - the disk tells nobody
             await asyncio.sleep(0.005)
     await journal.close()
     found = find(root)["a"]

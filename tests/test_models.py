@@ -1,6 +1,8 @@
 """The real models on a real face."""
 
 import asyncio
+import locale
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -13,6 +15,7 @@ from streamer.configfile import data_folder
 from streamer.errors import DeviceError
 from streamer.face import EMOTIONS, Face, Pixels
 from streamer.inference.crops import fill_letterbox, warp
+from streamer.inference.detectors import YuNet
 from streamer.inference.models import Models, Workshop
 from streamer.inference.runtime import Engine
 from streamer.pipeline import analyse_picture
@@ -186,3 +189,13 @@ async def test_crowds_are_described_in_batches(accurate: Models, portrait: Pixel
     faces = await analyse_picture(crowd, accurate)
     assert len([face for face in faces if face.score > 0.5]) == 42
     assert len({round(face.age / 8) for face in faces if face.score > 0.5}) <= 3
+
+
+def test_models_that_are_loaded_side_by_side_leave_the_locale_as_it_is(realtime: Models) -> None:
+    """OpenVINO sets that of the whole process while it compiles. Names of files would no longer be UTF-8."""
+    before, detector = locale.setlocale(locale.LC_CTYPE), realtime.detector
+    assert isinstance(detector, YuNet)
+    sizes = [(320 + 64 * n, 320) for n in range(4)]
+    with ThreadPoolExecutor(len(sizes)) as threads:
+        list(threads.map(lambda size: detector.expect(*size), sizes))
+    assert locale.setlocale(locale.LC_CTYPE) == before
