@@ -178,15 +178,16 @@ async def test_what_is_overtaken_while_a_turn_is_waited_for_is_told_at_once(numb
                     pass
                 share.give_back()
                 await other.take()
+                before = share.waited
                 overtaken = [await anext(source) for _ in range(12)]
                 assert [item.skipped for item in overtaken if isinstance(item, Frame)] == ["superseded"] * 12
                 # Unless they come in one go they can still be shown.
                 assert any(shown(f) >= 0 for f in overtaken if isinstance(f, Frame) and f.pixels is not no_pixels)
-                assert share.waited == 0, "it still waits"
+                assert share.waited == before, "it still waits"
                 other.give_back()
                 while not isinstance(item := await anext(source), Frame) or item.skipped:
                     pass
-                assert share.waited > 0
+                assert share.waited > before
 
 
 class Means(DecodingBudget):
