@@ -67,13 +67,16 @@ async def test_sixteen_streams_are_on_one_screen(page: Page, demo: Demo) -> None
 OVERLAY = """async () => {
     const { trackColor } = await import("/facestream.js");
     const canvas = document.querySelector(".stage canvas");
-    const probe = new OffscreenCanvas(1, 1).getContext("2d");
+    const reading = { willReadFrequently: true };  // of the page's own canvas the browser would complain
+    const probe = new OffscreenCanvas(1, 1).getContext("2d", reading);
     for (;;) {
         probe.fillStyle = trackColor(Number(document.querySelector(".face-id")?.textContent.slice(1)));
         probe.fillRect(0, 0, 1, 1);
         const [r, g, b] = probe.getImageData(0, 0, 1, 1).data;
         const { width, height } = canvas;
-        const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+        const copy = new OffscreenCanvas(width, height).getContext("2d", reading);
+        copy.drawImage(canvas, 0, 0);
+        const { data } = copy.getImageData(0, 0, width, height);
         const lines = [];
         for (let x = 0; x < width; x++) for (let y = 0, length = 0; y < height; y++) {
             const i = 4 * (y * width + x);
