@@ -32,7 +32,7 @@ class Frame(msgspec.Struct, frozen=True, eq=False):
     `delay` is how many seconds it took from the camera to `arrived`, where that is known; `jump` by how many seconds
     `clock` was set since the frame before. Of a `live` source newer frames replace older ones. `pixels()` gives it as
     uint8 (height, width, 3) BGR, converted when asked, in the caller's thread. A frame that had to be passed over has
-    the reason in `skipped` and is never asked for them.
+    the reason in `skipped`; it may have no pixels any more, and its result has none.
     """
 
     seq: int

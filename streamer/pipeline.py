@@ -24,8 +24,7 @@ from streamer.inference.models import Models
 from streamer.media.source import SUPERSEDED, StateChange
 from streamer.turns import Share
 
-_LOOK_PER_WAIT = 10  # a face's looks are held so many times as long as its stream waits for a turn,
-_SEARCH_PER_WAIT = 10  # and its place so many times
+_PER_WAIT = 10  # looks, and places, are held so many times as long as a stream waits for a turn
 _HELD_UP = 2  # times as long as usual
 _MOMENT = 1e-3  # seconds
 
@@ -227,15 +226,15 @@ class _Path:
 
     def _search_interval(self, frame: Frame) -> float:
         """Seconds until faces are looked for again: on a machine that is too busy that gives way, before frames do."""
-        return self._stretched(frame, self._stream.interval, self._stream.interval_max, _SEARCH_PER_WAIT)
+        return self._stretched(frame, self._stream.interval, self._stream.interval_max)
 
     def _look_interval(self, frame: Frame) -> float:
-        """Seconds until a face's looks are due again: they give way before anything else."""
+        """Seconds until a face's looks are due again: they give way further than anything else."""
         settings = self._models.pipeline.attributes
-        return self._stretched(frame, settings.interval, settings.interval_max, _LOOK_PER_WAIT)
+        return self._stretched(frame, settings.interval, settings.interval_max)
 
-    def _stretched(self, frame: Frame, interval: float, most: float, per_wait: float) -> float:
-        return max(interval, min(per_wait * self._share.waited, most)) if frame.live else interval
+    def _stretched(self, frame: Frame, interval: float, most: float) -> float:
+        return max(interval, min(_PER_WAIT * self._share.waited, most)) if frame.live else interval
 
 
 def _pyramid(frame: Frame) -> Pyramid:

@@ -46,8 +46,8 @@ assert not heavy, heavy
 def test_a_run_that_serves_nothing_starts_without_servers() -> None:
     code = """
 import sys, streamer.app
-servers = {"aiohttp", "websockets", "prometheus_client", "scipy"} & set(sys.modules)
-assert not servers, servers
+unneeded = {"aiohttp", "websockets", "prometheus_client", "scipy"} & set(sys.modules)
+assert not unneeded, unneeded
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

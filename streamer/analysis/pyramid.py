@@ -3,6 +3,7 @@
 from typing import Protocol, cast, runtime_checkable
 
 import cv2
+import msgspec
 import numpy as np
 
 from streamer.face import Floats, Pixels
@@ -30,16 +31,13 @@ class Raster(Protocol):
         """(height, width): how bright the pixels are that lie nearest."""
 
 
-class Patch:
+class Patch(msgspec.Struct, frozen=True, eq=False):
     """Pixels of a part of a picture from `left`, `top` on, in pixels of the picture, shrunk by `factor`."""
 
-    __slots__ = ("factor", "left", "pixels", "top")
-
-    def __init__(self, pixels: Pixels, left: int = 0, top: int = 0, factor: int = 1) -> None:
-        self.pixels = pixels
-        self.left = left
-        self.top = top
-        self.factor = factor
+    pixels: Pixels
+    left: int = 0
+    top: int = 0
+    factor: int = 1
 
     def onto(self, affine: Floats) -> Floats:
         """The map (2, 3) from these pixels onto where `affine` brings those of the picture."""
@@ -49,6 +47,7 @@ class Patch:
         return moved
 
     def holds(self, left: int, top: int, right: int, bottom: int) -> bool:
+        """Whether such a box of the picture lies in it, where nothing is shrunk."""
         height, width = self.pixels.shape[:2]
         return self.left <= left and self.top <= top and right <= self.left + width and bottom <= self.top + height
 

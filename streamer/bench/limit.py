@@ -22,7 +22,7 @@ from streamer.configfile import read_pipeline
 from streamer.face import Floats, Frame, FrameResult, Pixels
 from streamer.inference.cards import pick, read_cards
 from streamer.inference.models import Models
-from streamer.inference.runtime import Engine, Model
+from streamer.inference.runtime import Engine, Model, copy_options
 from streamer.inference.store import Progress, Store
 from streamer.media.address import resolve
 from streamer.media.budget import DecodingBudget
@@ -215,12 +215,19 @@ def _quickest(
         compiled = core.compile_model(model, device, options if streams else {"PERFORMANCE_HINT": "THROUGHPUT"})
         runners += [_Queue(compiled, _AHEAD * streams, rows, batch) for batch in batches]
     if device == "CPU":
-        single = {"NUM_STREAMS": "1", "INFERENCE_NUM_THREADS": "1", "ENABLE_CPU_PINNING": False}
-        copies = [core.compile_model(model, device, single) for _ in range(threads)]
+        copies = [core.compile_model(model, device, copy_options(1)) for _ in range(threads)]
         runners += [_Copies(copies, rows, batch) for batch in batches]
     # The best of several trials, in turns: others may have had the machine during one.
     trials = [(runner(_TRIAL / _TRIALS), number) for _ in range(_TRIALS) for number, runner in enumerate(runners)]
     return runners[max(trials)[1]]
+
+
+def _fill(requests: Iterable[Any], rows: list[Pixels], batch: int) -> None:
+    """Give each request a batch of the inputs, which stays there."""
+    inputs = itertools.cycle(rows)
+    for request in requests:
+        stacked = np.stack(list(itertools.islice(inputs, batch)))
+        request.set_input_tensor(ov.Tensor(stacked, shared_memory=False))
 
 
 class _Copies:
@@ -229,10 +236,7 @@ class _Copies:
     def __init__(self, copies: list[Any], rows: list[Pixels], batch: int) -> None:
         self._batch = batch
         self._requests = [compiled.create_infer_request() for compiled in copies]
-        inputs = itertools.cycle(rows)
-        for request in self._requests:
-            stacked = np.stack(list(itertools.islice(inputs, batch)))
-            request.set_input_tensor(ov.Tensor(stacked, shared_memory=False))
+        _fill(self._requests, rows, batch)
         self(0.0)  # memory is made with the first inference
 
     def __call__(self, seconds: float) -> float:
@@ -256,10 +260,7 @@ class _Queue:
     def __init__(self, compiled: Any, requests: int, rows: list[Pixels], batch: int) -> None:
         self._queue = ov.AsyncInferQueue(compiled, requests)
         self._batch = batch
-        inputs = itertools.cycle(rows)
-        for request in self._queue:
-            stacked = np.stack(list(itertools.islice(inputs, batch)))
-            request.set_input_tensor(ov.Tensor(stacked, shared_memory=False))
+        _fill(self._queue, rows, batch)
         self(0.0)  # memory is made with the first inference
 
     def __call__(self, seconds: float) -> float:

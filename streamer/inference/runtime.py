@@ -146,12 +146,17 @@ class Engine:
     def _options(self, threads: int) -> dict[str, Any]:
         if self.device != "CPU":
             return {"PERFORMANCE_HINT": "THROUGHPUT"}
-        return {
-            "NUM_STREAMS": "1",
-            "INFERENCE_NUM_THREADS": str(threads),
-            "ENABLE_CPU_PINNING": False,  # all copies would be pinned to the same core
-            "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES,
-        }
+        return copy_options(threads)
+
+
+def copy_options(threads: int) -> dict[str, Any]:
+    """What a copy of a model is compiled with that computes with so many threads, the caller's among them."""
+    return {
+        "NUM_STREAMS": "1",
+        "INFERENCE_NUM_THREADS": str(threads),
+        "ENABLE_CPU_PINNING": False,  # all copies would be pinned to the same core
+        "CPU_RUNTIME_CACHE_CAPACITY": _SHAPES,
+    }
 
 
 def _precision(compiled: Any) -> str:

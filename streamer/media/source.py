@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -26,9 +27,9 @@ from streamer.media.opening import Host, Opening
 from streamer.media.video import Put, read_video
 from streamer.turns import Share
 
+SUPERSEDED = "superseded"  # why a frame was skipped that newer ones have overtaken
 _log = logging.getLogger(__name__)
 _FAREWELL = 0.7  # seconds that a thread gets to notice that nobody wants its frames any more
-SUPERSEDED = "superseded"  # why a frame was skipped that newer ones have overtaken
 _MOST_HANGING = 5  # threads that a source may have hanging in a stuck driver: it would get one more with every try
 
 
@@ -146,19 +147,22 @@ async def _overtaken(mailbox: Mailbox[Frame], share: Share, first: Frame) -> Asy
     if not first.live or share.free:
         await share.take(first.arrived if first.live else None)
         return
-    taking = asyncio.create_task(share.take(first.arrived))
+    taking: asyncio.Future[Any] = asyncio.ensure_future(share.take(first.arrived))
+    newer = taking
     try:
-        more = True
-        while more and not taking.done():
-            newer = asyncio.create_task(mailbox.oldest(_is_skipped))
+        while not taking.done():
+            newer = asyncio.ensure_future(mailbox.oldest(_is_skipped))
             await asyncio.wait({taking, newer}, return_when=asyncio.FIRST_COMPLETED)
-            more = newer.cancel() or newer.result()
+            if newer.done() and not newer.result():
+                break  # no more come
+            newer.cancel()
             while not taking.done() and (frame := mailbox.take(_is_skipped)) is not None:
                 yield frame
         await taking
     finally:
-        taking.cancel()
-        await asyncio.gather(taking, return_exceptions=True)
+        for waiting in (taking, newer):
+            waiting.cancel()
+        await asyncio.gather(taking, newer, return_exceptions=True)
 
 
 def _is_skipped(frame: Frame) -> bool:

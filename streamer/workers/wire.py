@@ -5,7 +5,7 @@ results of each run so many may be on their way, `WINDOW`, until the gateway has
 slow waits, as a stream in one process waits for the log.
 """
 
-from asyncio import StreamReader
+from asyncio import IncompleteReadError, StreamReader
 from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,7 +24,6 @@ from streamer.records import error_object
 T = TypeVar("T")
 WINDOW = 16
 _LENGTH = 4  # bytes
-_CHUNK = 1 << 18
 
 
 class _Message(msgspec.Struct, frozen=True, eq=False, tag=True, array_like=True):
@@ -153,23 +152,13 @@ def packed(message: Order | Report) -> bytes:
 
 async def unpacked(reader: StreamReader, decoder: msgspec.msgpack.Decoder[T]) -> AsyncGenerator[T, None]:
     """Messages as they come, until the other end has closed or is dead; half a message at the end is nothing."""
-    buffer = bytearray()
     while True:
         try:
-            chunk = await reader.read(_CHUNK)
-        except ConnectionError:
+            length = int.from_bytes(await reader.readexactly(_LENGTH), "big")
+            body = await reader.readexactly(length)
+        except (IncompleteReadError, ConnectionError):
             return
-        if not chunk:
-            return
-        buffer += chunk
-        start = 0
-        while len(buffer) >= start + _LENGTH:
-            end = start + _LENGTH + int.from_bytes(buffer[start : start + _LENGTH], "big")
-            if end > len(buffer):
-                break
-            yield decoder.decode(bytes(buffer[start + _LENGTH : end]))
-            start = end
-        del buffer[:start]
+        yield decoder.decode(body)
 
 
 def told(error: StreamerError | None) -> ErrorObject | None:
