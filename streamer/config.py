@@ -30,13 +30,16 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class DetectSettings(_Strict, frozen=True):
     """`size` is the side of a square as large as the detector's input. Faces are found from `threshold` on; boxes that
-    overlap by more than `nms_iou` are one face. Where nothing is found, `fallback`, another detector, has a look.
+    overlap by more than `nms_iou` are one face. Where nothing is found, `fallback`, another detector, has a look. In a
+    stream whose faces are all large YuNet reads pictures at half that size, but at least every `full_interval` seconds
+    one at full size, to find small ones (0: all).
     For CenterFace: `scales` are the readings, as multiples of the picture's size (negative: mirrored), and
     `calibration` turns their mean score's log odds into those of being a face (offset, slope).
     """
 
     model: str = "yunet"
     size: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 640
+    full_interval: Seconds = 0.2
     threshold: Fraction = 0.3
     nms_iou: Fraction = 0.45
     max_faces: Annotated[int, msgspec.Meta(ge=1)] = 200

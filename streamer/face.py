@@ -5,7 +5,7 @@ x, y in the same frame, ordered eye, eye, nose, lip corner, lip corner, left bef
 `at` is seconds on a monotonic axis and serves all logic; `captured` is seconds since 1970 UTC and serves messages.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -68,6 +68,14 @@ class Detections(msgspec.Struct, frozen=True, eq=False):
 
     def __getitem__(self, keep: NDArray[np.intp] | NDArray[np.bool_] | slice) -> "Detections":
         return Detections(self.boxes[keep], self.scores[keep], self.landmarks[keep])
+
+    @staticmethod
+    def joined(several: "Sequence[Detections]") -> "Detections":
+        return Detections(
+            np.concatenate([each.boxes for each in several]),
+            np.concatenate([each.scores for each in several]),
+            np.concatenate([each.landmarks for each in several]),
+        )
 
     @staticmethod
     def none() -> "Detections":

@@ -20,11 +20,13 @@ from streamer.analysis.tracking import NOBODY, Tracked, Tracker
 from streamer.config import StreamSettings
 from streamer.face import Detections, Face, Float64s, Frame, FrameResult, Pixels, no_pixels
 from streamer.flow import each, ordered
+from streamer.inference.describer import Asked
 from streamer.inference.models import Models
 from streamer.media.source import SUPERSEDED, StateChange
 from streamer.turns import Share
 
 _PER_WAIT = 10  # looks, and places, are held so many times as long as a stream waits for a turn
+_GLANCES = 4  # for each full reading, where faces are looked for less often than they should be
 _HELD_UP = 2  # times as long as usual
 _MOMENT = 1e-3  # seconds
 
@@ -42,8 +44,9 @@ async def analyse_stream(
     """
     with models.engine.turns.share() as share:
         path = _Path(stream, models, share, keep_raw, first_track)
-        # As many may be analysed as there are turns, and as many results wait to be taken.
-        analysed = ordered(source(share), path.analyse, 2 * models.engine.turns.width, _passes_through)
+        # As many may be analysed as there are turns, and more results wait to be taken.
+        width = models.engine.turns.most + models.engine.turns.width
+        analysed = ordered(source(share), path.analyse, width, _passes_through)
         async with aclosing(each(analysed, path.smooth)) as results:
             async for result in results:
                 yield result
@@ -67,7 +70,7 @@ def _faces(pixels: Pixels, models: Models, threshold: float | None, max_faces: i
     else:
         found = models.detector(picture, threshold)
         found = found[found.scores >= threshold]
-    return models.describe(picture, found[:max_faces])
+    return models.describe([Asked(picture, found[:max_faces])])[0]
 
 
 class _Seen(msgspec.Struct, eq=False):
@@ -80,11 +83,20 @@ class _Seen(msgspec.Struct, eq=False):
     picture: Pyramid | None = None
     thumbnail: Pixels | None = None
     found: Detections | None = None
+    read: Detections | None = None  # by the detector, in what it was shown
     everything: Detections = Detections.none()  # that the detector found, whether it counts or not
     tracked: Tracked = NOBODY
     place_held: float = 0.0
     looks_held: Float64s = np.zeros(0)
     faces: tuple[Face, ...] = ()
+
+
+class _FullReading:
+    """The `faces` that count in a picture that was read in full, once that is `done`; None if it was not."""
+
+    def __init__(self) -> None:
+        self.done = asyncio.Event()
+        self.faces: Detections | None = None
 
 
 class _Path:
@@ -100,6 +112,10 @@ class _Path:
         self._keep_raw = keep_raw
         self._stream = stream
         self._searches = Pace(stream.interval)
+        self._faint = track.faint
+        self._glances = pipeline.detect.full_interval > stream.interval
+        self._full_searches = Pace(pipeline.detect.full_interval)
+        self._full_reading = _FullReading()  # the newest
         self._motion = MotionGate(stream.motion)
         self._regions = Regions(stream.region, stream.masks)
         self._cuts = CutDetector(track.cut)
@@ -123,17 +139,17 @@ class _Path:
             try:
                 if self._motion.threshold:  # stillness, too, is judged in order
                     await before.wait()
-                self._searches.period = self._search_interval(item)
+                self._searches.period = interval = self._search_interval(item)
+                self._full_searches.period = self._models.pipeline.detect.full_interval + _GLANCES * (
+                    interval - self._stream.interval
+                )
                 if self._searches.due(item.at):
-                    await self._models.engine.offload(self._detect, seen)
+                    await self._search(seen)
                 await before.wait()
                 self._track(seen)
             finally:
                 tracked.set()
-            if seen.found is not None and len(seen.tracked.ids):
-                await self._models.engine.offload(self._describe, seen)
-            else:
-                self._describe(seen)
+            await self._describe(seen)
         finally:
             self._share.give_back()
         return seen
@@ -148,10 +164,25 @@ class _Path:
             self._track(seen)
         finally:
             tracked.set()
-        self._describe(seen)
+        await self._describe(seen)
         return seen
 
-    def _detect(self, seen: _Seen) -> None:
+    async def _search(self, seen: _Seen) -> None:
+        """Look for faces; which of the readings is a full one is known by the times alone, and so are the results."""
+        if self._full_searches.due(seen.frame.at):
+            reading = self._full_reading = _FullReading()
+            try:
+                await self._models.engine.offload_frame(self._detect, seen)
+                if seen.read is not None:
+                    reading.faces = seen.read[seen.read.scores >= self._faint]
+            finally:
+                reading.done.set()
+        else:
+            reading = self._full_reading
+            await reading.done.wait()
+            await self._models.engine.offload_frame(self._detect, seen, reading.faces)
+
+    def _detect(self, seen: _Seen, known: Detections | None = None) -> None:
         frame, start = seen.frame, time.perf_counter()
         seen.picture = picture = _pyramid(frame)
         window = self._window(picture)
@@ -159,7 +190,9 @@ class _Path:
         ready = time.perf_counter()
         seen.timings["prepare"] = _ms(start, ready)
         if moved:
-            found = self._models.detector(window)
+            detector = self._models.detector
+            found = detector.search(window, self._faint, known) if self._glances else detector(window)
+            seen.read = found
             seen.everything = self._regions.placed(found, frame.width, frame.height)
             seen.found = self._regions.counted(found, frame.width, frame.height)
             seen.thumbnail = thumbnail(picture)
@@ -182,12 +215,13 @@ class _Path:
         boxes = tracked.detections.boxes
         return self._looks.held(tracked.ids, boxes[:, 3] - boxes[:, 1], at, interval)
 
-    def _describe(self, seen: _Seen) -> None:
+    async def _describe(self, seen: _Seen) -> None:
         start, tracked = time.perf_counter(), seen.tracked
         if seen.picture is None or seen.found is None:
             seen.faces = self._models.describe.carried(tracked, seen.place_held, seen.looks_held)
-        else:
-            seen.faces = self._models.describe(seen.picture, tracked.detections, tracked.ids, seen.looks_held)
+        elif len(tracked.ids):
+            asked = Asked(seen.picture, tracked.detections, tracked.ids, seen.looks_held)
+            seen.faces = await self._models.described(asked)
         seen.timings["describe"] = _ms(start)
 
     def smooth(self, item: _Seen | Item) -> FrameResult | StateChange:

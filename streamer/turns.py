@@ -13,23 +13,29 @@ from contextlib import asynccontextmanager, contextmanager
 _NEWEST = 0.1  # weight of the newest sample in a running mean
 _SETTLE = 1.0  # seconds that a change takes to show, before there can be another
 _MOST = 3.0  # times as long as usual is the most that a turn is charged for
+_CALM = 1.0  # seconds without anybody in a hurry
 _RECOVERY = 5.0  # seconds without late results after which a turn that was withheld can be taken again
 
 
 class Turns:
     """At most `width` turns are held at a time, over all shares; fewer for a while after results were `late`, but at
-    least `least`: as many as can be worked on at once.
+    least `least`: as many as can be worked on at once. While nobody is in a hurry there are as many as `most`: work on
+    many pictures at once is quicker, but each of them is done later.
 
     The next one goes to the waiting share that has used the least time (start-time fair queueing, Goyal et al. 1996):
     equal streams take turns equally often, and one of costly pictures takes fewer instead of slowing the others.
     """
 
-    def __init__(self, width: int, least: int = 1, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, width: int, least: int = 1, now: Callable[[], float] = time.monotonic, most: int | None = None
+    ) -> None:
         self.width = width
+        self.most = most or width
         self._least = least
         self.now = now
         self._held = 0
         self._withheld = 0
+        self._hurried = now()  # when somebody in a hurry asked for a turn last
         self._changed = now()  # when turns were withheld or given back last
         self._served = 0.0  # what the share that was served last had used
         self._waiting: list[tuple[Share, asyncio.Future[None]]] = []
@@ -56,7 +62,14 @@ class Turns:
     @property
     def free(self) -> bool:
         """Whether one is to be had without waiting."""
-        return self._held < self.width - self._withheld and not self.waiting
+        return self._held < self._width and not self.waiting
+
+    @property
+    def _width(self) -> int:
+        """How many may be held at the moment."""
+        if self.now() - self._hurried > _CALM:
+            return self.most
+        return self.width - self._withheld
 
     def late(self) -> None:
         """A result took too long: the fewer are worked on at a time, the sooner each is done."""
@@ -65,8 +78,10 @@ class Turns:
             self._withheld = min(self._withheld + 1, self.width - self._least)
             self._changed = now
 
-    async def wait(self, share: "Share") -> None:
+    async def wait(self, share: "Share", *, hurried: bool = True) -> None:
         """Until it is this share's turn."""
+        if hurried:
+            self._hurried = self.now()
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append((share, turn))
         self._grant()
@@ -87,7 +102,7 @@ class Turns:
             self._withheld -= 1
             self._changed = self.now()
         self._waiting = [(share, turn) for share, turn in self._waiting if not turn.done()]
-        while self._waiting and self._held < self.width - self._withheld:
+        while self._waiting and self._held < self._width:
             share, turn = min(self._waiting, key=lambda waiting: waiting[0].used)
             self._waiting.remove((share, turn))
             self._held += 1
@@ -116,10 +131,12 @@ class Share:
         """Whether there is a turn without waiting."""
         return self._turns.free
 
-    async def take(self, since: float | None = None) -> None:
-        """Wait for a turn; `since` tells since when there was something to do, if not only from now on."""
+    async def take(self, since: float | None = None, *, hurried: bool = True) -> None:
+        """Wait for a turn; `since` tells since when there was something to do, if not only from now on. What is not
+        `hurried` may take long.
+        """
         asked = self._turns.now() if since is None else since
-        await self._turns.wait(self)
+        await self._turns.wait(self, hurried=hurried)
         now = self._turns.now()
         self._held.append((now, self.usual))
         self.waited += _NEWEST * (now - asked - self.waited)

@@ -110,7 +110,7 @@ def judge(chip: Pixels, eyes: float = 60, yaw: float = 0, score: float = 20, tru
 
 def test_quality_falls_with_every_defect_and_names_it(portrait: Pixels) -> None:
     truth = np.array([[[204, 103], [246, 104], [224, 125], [201, 140], [245, 142]]], np.float32)
-    (chip,) = warp(Pyramid.of(portrait), geometry.chip_maps(truth, geometry.CHIP_TEMPLATE, 64), 64)
+    (chip,) = warp([Pyramid.of(portrait)], geometry.chip_maps(truth, geometry.CHIP_TEMPLATE, 64), 64)
     good = judge(chip)
     assert good.overall[0] > 0.8
     assert good.reasons == [()]

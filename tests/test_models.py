@@ -6,15 +6,19 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
+import msgspec
 import numpy as np
 import pytest
 
 from streamer.analysis import decode, geometry
+from streamer.analysis.geometry import Letterbox
 from streamer.analysis.pyramid import Pyramid
 from streamer.configfile import data_folder
 from streamer.errors import DeviceError
-from streamer.face import EMOTIONS, Face, Pixels
+from streamer.face import EMOTIONS, Detections, Face, Pixels
+from streamer.inference import detectors
 from streamer.inference.crops import fill_letterbox, warp
+from streamer.inference.describer import Asked
 from streamer.inference.detectors import YuNet
 from streamer.inference.models import Models, Workshop
 from streamer.inference.runtime import Engine
@@ -69,6 +73,63 @@ async def test_pictures_without_faces_of_any_shape(accurate: Models, shape: tupl
     assert await analyse_picture(np.full((*shape, 3), 90, np.uint8), accurate) == ()
 
 
+def on_grey(face: Pixels, side: int) -> Pixels:
+    """The portrait, so small, in the corner of a large grey picture."""
+    scene = np.full((720, 1280, 3), 128, np.uint8)
+    scene[:side, :side] = cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
+    return scene
+
+
+def test_large_faces_are_read_at_half_the_size_and_no_others(
+    realtime: Models, portrait: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+
+    def noted(picture: Pyramid, box: Letterbox, mirrored: bool = False) -> Pixels:
+        widths.append(box.inner[0])
+        return fill_letterbox(picture, box, mirrored)
+
+    def searched(pixels: Pixels, known: Detections | None = None) -> tuple[Detections, list[int]]:
+        widths.clear()
+        found = realtime.detector.search(Pyramid.of(pixels), 0.6, known)
+        return found[found.scores >= 0.6], list(widths)
+
+    monkeypatch.setattr(detectors, "fill_letterbox", noted)
+    full, half = 853, 427
+    large, small = on_grey(portrait, 512), on_grey(portrait, 160)
+    found, how = searched(large)
+    assert how == [full, half]
+    assert len(found) == 1
+    again, how = searched(large, found)
+    assert how == [half]
+    np.testing.assert_array_equal(again.boxes, found.boxes, "a box does not tremble between the two")
+    assert searched(large, Detections.none())[1] == [half]
+    tiny, how = searched(small)
+    assert how == [full]
+    assert len(tiny) == 1
+    assert searched(small, tiny)[1] == [full]
+    moved, how = searched(np.ascontiguousarray(large[:, ::-1]), found)
+    assert how == [half, full], "who is not where he was is looked for in full"
+    assert len(moved) == 1
+
+
+LOOKED_AT = (None, np.zeros(1), None, np.array([0.3]))
+
+
+def frozen(faces: tuple[Face, ...]) -> str:
+    return repr([msgspec.structs.asdict(face) for face in faces])
+
+
+def test_faces_of_several_pictures_are_described_together_as_alone(realtime: Models, portrait: Pixels) -> None:
+    scenes = [Pyramid.of(pixels) for pixels in (portrait, on_grey(portrait, 300), np.zeros_like(portrait), portrait)]
+    asked = [Asked(scene, realtime.detector(scene), held=held) for scene, held in zip(scenes, LOOKED_AT, strict=True)]
+    assert [len(each) for each in asked] == [1, 1, 0, 1]
+    together = realtime.describe(asked)
+    for each, faces in zip(asked, together, strict=True):
+        (alone,) = realtime.describe([each])
+        assert frozen(faces) == frozen(alone)
+
+
 async def test_many_callers_at_once_get_their_own_answers(accurate: Models, portrait: Pixels) -> None:
     empty = np.zeros((512, 512, 3), np.uint8)
     pictures = [portrait if n % 2 else empty for n in range(12)]
@@ -97,7 +158,7 @@ def test_the_letterbox_keeps_proportions_and_maps_back(portrait: Pixels) -> None
 
 def test_chips_put_the_eyes_where_the_template_has_them(portrait: Pixels) -> None:
     maps = geometry.chip_maps(TRUTH[None], geometry.CHIP_TEMPLATE, 64)
-    (chip,) = warp(Pyramid.of(portrait), maps, 64)
+    (chip,) = warp([Pyramid.of(portrait)], maps, 64)
     assert chip.shape == (64, 64, 3)
     placed = geometry.apply(maps, TRUTH[None])[0] / 64
     np.testing.assert_allclose(placed, geometry.CHIP_TEMPLATE, atol=0.06)
@@ -106,7 +167,7 @@ def test_chips_put_the_eyes_where_the_template_has_them(portrait: Pixels) -> Non
 def test_shrinking_crops_averages_instead_of_skipping_pixels() -> None:
     stripes = np.zeros((512, 512, 3), np.uint8)
     stripes[:, ::2] = 255
-    (crop,) = warp(Pyramid.of(stripes), np.array([[[0.125, 0, 0], [0, 0.125, 0]]], np.float32), 64)
+    (crop,) = warp([Pyramid.of(stripes)], np.array([[[0.125, 0, 0], [0, 0.125, 0]]], np.float32), 64)
     assert abs(float(crop[8:-8, 8:-8].mean()) - 127.5) < 8
     assert float(crop[8:-8, 8:-8].std()) < 10
 

@@ -327,3 +327,20 @@ async def test_after_late_results_fewer_turns_are_held_at_a_time_until_none_is_l
     for back in (3, 4, 4):
         clock[0] += 6
         assert await free(turns) == back
+
+
+async def test_who_is_in_no_hurry_gets_more_turns_until_somebody_is() -> None:
+    clock = [0.0]
+    turns = Turns(2, 1, lambda: clock[0], most=5)
+    with turns.share() as patient, turns.share() as hurried:
+        for hurry, held in ((False, 2), (True, 2), (False, 5), (True, 2)):
+            waiting = [asyncio.create_task((hurried if hurry else patient).take(hurried=hurry)) for _ in range(6)]
+            await asyncio.sleep(0)
+            assert turns.held == held
+            for task in waiting:
+                task.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+            patient.close()
+            hurried.close()
+            assert turns.held == 0
+            clock[0] += 1.5 if hurry else 0

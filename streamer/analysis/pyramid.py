@@ -1,10 +1,11 @@
 """A picture at its own size, at half of it, a quarter ..., each made when it is first asked for."""
 
+import math
+from collections import Counter
 from typing import Protocol, cast, runtime_checkable
 
 import cv2
 import msgspec
-import numpy as np
 
 from streamer.face import Floats, Pixels
 
@@ -21,11 +22,13 @@ class Raster(Protocol):
     def __call__(self) -> Pixels:
         """All of them, (height, width, 3)."""
 
-    def half(self) -> Pixels:
-        """(height // 2, width // 2, 3), each the mean of four."""
-
     def part(self, left: int, top: int, right: int, bottom: int) -> Pixels:
         """(bottom - top, right - left, 3); all are even, but for the edges of the picture."""
+
+    def shrunk(self, factor: int, left: int, top: int, right: int, bottom: int) -> Pixels:
+        """((bottom - top) // factor, (right - left) // factor, 3), each the mean of a block; `factor` is 2, 4, ... and
+        left and top are multiples of it.
+        """
 
     def grey(self, width: int, height: int) -> Pixels:
         """(height, width): how bright the pixels are that lie nearest."""
@@ -47,9 +50,9 @@ class Patch(msgspec.Struct, frozen=True, eq=False):
         return moved
 
     def holds(self, left: int, top: int, right: int, bottom: int) -> bool:
-        """Whether such a box of the picture lies in it, where nothing is shrunk."""
-        height, width = self.pixels.shape[:2]
-        return self.left <= left and self.top <= top and right <= self.left + width and bottom <= self.top + height
+        """Whether such a box of the picture lies in it."""
+        below, beyond = self.top + self.pixels.shape[0] * self.factor, self.left + self.pixels.shape[1] * self.factor
+        return self.left <= left and self.top <= top and right <= beyond and bottom <= below
 
 
 class Pyramid:
@@ -65,7 +68,7 @@ class Pyramid:
         self._raster = raster
         self._levels: dict[int, Pixels] = {}
         self._parts: list[Patch] = []
-        self._budget = self.width * self.height // 2  # pixels that may be converted in parts
+        self._converted = Counter[int]()  # pixels of each level that were converted in parts
 
     @staticmethod
     def of(pixels: Pixels) -> "Pyramid":
@@ -75,13 +78,14 @@ class Pyramid:
     def level(self, factor: int = 1) -> Pixels:
         """The picture shrunk by `factor`."""
         if factor not in self._levels:
+            larger = max((made for made in self._levels if made < factor), default=0)
             if factor == 1:
-                made = self._raster()
-            elif factor == 2 and 1 not in self._levels:
-                made = self._raster.half()
+                pixels = self._raster()
+            elif larger:
+                pixels = halved(self._levels[larger], factor // larger)
             else:
-                made = halved(self.level(factor // 2))
-            self._levels[factor] = made
+                pixels = self._raster.shrunk(factor, 0, 0, self.width, self.height)
+            self._levels[factor] = pixels
         return self._levels[factor]
 
     def grey(self, width: int, height: int) -> Pixels:
@@ -104,28 +108,37 @@ class Pyramid:
     def patch(self, square: Floats, scale: float) -> Patch:
         """Pixels for showing the `square` (4, 2), in pixels of the picture, at `scale`."""
         factor = self.factor(scale)
-        if factor > 1 or 1 in self._levels:
+        if factor >= min(self._levels, default=math.inf):
             return Patch(self.level(factor), factor=factor)
-        low, high = np.floor(square.min(0)) - 1, np.ceil(square.max(0)) + 1
-        needed = self._inside(low, high)
+        low, high = square.min(0) - factor, square.max(0) + factor
+        needed = self._inside(low, high, factor)
         for patch in self._parts:
-            if patch.holds(*needed):
+            if patch.factor == factor and patch.holds(*needed):
                 return patch
         margin = _MARGIN * (high - low).max()
-        left, top, right, bottom = self._inside(low - margin, high + margin)
-        left, top = left // 2 * 2, top // 2 * 2
-        right, bottom = min(right + right % 2, self.width), min(bottom + bottom % 2, self.height)
-        self._budget -= (right - left) * (bottom - top)
-        if self._budget < 0:
-            return Patch(self.level())
-        self._parts.append(Patch(self._raster.part(left, top, right, bottom), left, top))
+        left, top, right, bottom = self._inside(low - margin, high + margin, factor)
+        self._converted[factor] += (right - left) * (bottom - top)
+        if self._converted[factor] > self.width * self.height // 2:
+            return Patch(self.level(factor), factor=factor)
+        if factor == 1:
+            pixels = self._raster.part(left, top, right, bottom)
+        else:
+            pixels = self._raster.shrunk(factor, left, top, right, bottom)
+        self._parts.append(Patch(pixels, left, top, factor))
         return self._parts[-1]
 
-    def _inside(self, low: Floats, high: Floats) -> tuple[int, int, int, int]:
-        """Left, top, right and bottom of what of a box lies in the picture, at least a pixel."""
-        left, top = int(min(max(low[0], 0), self.width - 2)), int(min(max(low[1], 0), self.height - 2))
-        right, bottom = int(min(max(high[0], left + 2), self.width)), int(min(max(high[1], top + 2), self.height))
-        return max(left, 0), max(top, 0), right, bottom
+    def _inside(self, low: Floats, high: Floats, factor: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the blocks that a box touches, in what the level has of the picture; at least
+        one.
+        """
+        side = max(factor, 2)  # chroma has half as many rows and columns
+        ends = [most if factor == 1 else most // factor * factor for most in (self.width, self.height)]
+        left, top = (int(min(max(at, 0), max(end - side, 0))) // side * side for at, end in zip(low, ends, strict=True))
+        right, bottom = (
+            min(math.ceil(max(at, begin + side) / side) * side, end)
+            for at, begin, end in zip(high, (left, top), ends, strict=True)
+        )
+        return left, top, right, bottom
 
 
 class _Array:
@@ -138,18 +151,22 @@ class _Array:
     def __call__(self) -> Pixels:
         return self._pixels
 
-    def half(self) -> Pixels:
-        return halved(self._pixels)
-
     def part(self, left: int, top: int, right: int, bottom: int) -> Pixels:
         return self._pixels[top:bottom, left:right]
+
+    def shrunk(self, factor: int, left: int, top: int, right: int, bottom: int) -> Pixels:
+        return halved(self._pixels[top:bottom, left:right], factor)
 
     def grey(self, width: int, height: int) -> Pixels:
         nearest = cv2.resize(self._pixels, (width, height), interpolation=cv2.INTER_NEAREST)
         return cast(Pixels, cv2.cvtColor(nearest, cv2.COLOR_BGR2GRAY))
 
 
-def halved(pixels: Pixels) -> Pixels:
-    """Each pixel the mean of four; an odd row or column is cut off."""
-    height, width = max(pixels.shape[0] // 2, 1), max(pixels.shape[1] // 2, 1)
-    return cast(Pixels, cv2.resize(pixels[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA))
+def halved(pixels: Pixels, factor: int = 2) -> Pixels:
+    """Each pixel the mean of four, and again until `factor` is reached; an odd row or column is cut off."""
+    while factor > 1:
+        height, width = max(pixels.shape[0] // 2, 1), max(pixels.shape[1] // 2, 1)
+        cut = pixels[: 2 * height, : 2 * width]
+        pixels = cast(Pixels, cv2.resize(cut, (width, height), interpolation=cv2.INTER_AREA))
+        factor //= 2
+    return pixels

@@ -45,18 +45,14 @@ _Key = tuple[Path, tuple[int, ...] | None]
 
 class Part(msgspec.Struct, frozen=True):
     """A part of the work: `rate` is how many this machine does a second, `each` how many a frame needs, both of what is
-    called `unit`.
+    called `unit`; `full` how many it would need if no picture was read at half the size.
     """
 
     name: str
     unit: str
     rate: float
     each: float
-
-    @property
-    def seconds(self) -> float:
-        """Of the whole machine's time, for one frame."""
-        return self.each / self.rate
+    full: float
 
 
 class Taken(msgspec.Struct):
@@ -145,6 +141,7 @@ class _Measured(NamedTuple):
 
     task: str
     name: str
+    shape: tuple[int, ...] | None
     each: float
     rate: Callable[[float], float]
 
@@ -166,21 +163,32 @@ class Limit:
                 name = _card_name(graph)
                 rate = _quickest(settings.device, recording.threads, graph, shape, taken.rows)
                 task = cards[name].task if name in cards else ""
-                models.append(_Measured(task, name, taken.count / recording.frames, rate))
+                models.append(_Measured(task, name, shape, taken.count / recording.frames, rate))
         self._models = sorted(models, key=lambda model: model.place)
 
     def measure(self, seconds: float) -> list[Part]:
         """All parts: decoding of the recorded frames, at most three times `seconds`, and `seconds` for each model."""
         decoded = _decode(self._stream, self._recording.threads, self._recording.frames, 3 * seconds)
-        parts = [Part("decoding", "frame", decoded, 1.0)]
-        for task, name, each, rate in self._models:
-            parts.append(Part(f"{task} ({name})", "frame" if task == "detection" else "face", rate(seconds), each))
+        parts = [Part("decoding", "frame", decoded, 1.0, 1.0)]
+        largest = max((model.shape for model in self._models if model.shape), default=None)
+        for task, name, shape, each, rate in self._models:
+            unit = "frame" if task == "detection" else "face"
+            if shape:
+                title, full = f"{task} ({name} {shape[2]}x{shape[1]})", float(shape == largest)
+            else:
+                title, full = f"{task} ({name})", each
+            parts.append(Part(title, unit, rate(seconds), each, full))
         return parts
 
 
 def frames_per_second(parts: Iterable[Part]) -> float:
     """The limit: if all threads did nothing but these parts, one after the other."""
-    return 1 / sum(part.seconds for part in parts)
+    return 1 / sum(part.each / part.rate for part in parts)
+
+
+def full_frames_per_second(parts: Iterable[Part]) -> float:
+    """What the limit would be if all pictures were read once, at full size."""
+    return 1 / sum(part.full / part.rate for part in parts)
 
 
 def _card_name(graph: Path) -> str:

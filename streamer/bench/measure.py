@@ -61,6 +61,7 @@ def measure(settings: Settings, clip: str, seconds: float, live: bool, progress:
         limit=limit_of(limits),
         run=run_of(runs),
         ratio=median(one.ratio for one in rounds),
+        full_ratio=median(one.full_ratio for one in rounds),
         rounds=rounds,
         live=live_streams(settings, seen.fps, each, say) if live else None,
     )

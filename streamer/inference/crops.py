@@ -1,6 +1,7 @@
 """Pictures -> model inputs: letterboxes and warped crops."""
 
 import math
+from collections.abc import Sequence
 from typing import cast
 
 import cv2
@@ -27,14 +28,14 @@ def fill_letterbox(picture: Pyramid, box: Letterbox, mirrored: bool = False) -> 
     return whole
 
 
-def warp(picture: Pyramid, maps: Floats, size: int) -> Pixels:
-    """Squares (n, size, size, 3) cut out of `picture` by maps (n, 2, 3); pixels beyond its edge repeat the edge.
+def warp(pictures: Sequence[Pyramid], maps: Floats, size: int) -> Pixels:
+    """Squares (n, size, size, 3) cut out of n `pictures` by maps (n, 2, 3); pixels beyond an edge repeat the edge.
 
     A face that is larger than the square is taken from a smaller level, so that it does not alias.
     """
     crops = np.empty((len(maps), size, size, 3), np.uint8)
     corners = np.array([[[0, 0], [size, 0], [0, size], [size, size]]], np.float32)
-    for crop, affine, square in zip(crops, maps, apply(invert(maps), corners), strict=True):
+    for picture, crop, affine, square in zip(pictures, crops, maps, apply(invert(maps), corners), strict=True):
         patch = picture.patch(square, max(math.hypot(affine[0, 0], affine[1, 0]), 1e-6))
         onto = patch.onto(affine)
         # OpenCV counts from the centre of the first pixel, maps from its corner.

@@ -1,5 +1,7 @@
 """Describing faces: exact landmarks, pose, age, gender, emotions and quality of those that a detector found."""
 
+from collections.abc import Sequence
+
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,20 @@ from streamer.inference.cards import Input, Task
 from streamer.inference.convert import CHIP_SIZE
 from streamer.inference.crops import sharpen, warp
 from streamer.inference.runtime import Model
+
+
+class Asked(msgspec.Struct, frozen=True, eq=False):
+    """Faces of one picture that are to be described; `ids` (n,) are their tracks' numbers. Where `held` (n,) is not 0 a
+    face's looks are those of so many seconds ago, which the caller knows, and are not judged.
+    """
+
+    picture: Pyramid
+    found: Detections
+    ids: Ints | None = None
+    held: Float64s | None = None
+
+    def __len__(self) -> int:
+        return len(self.found)
 
 
 class _Shape(msgspec.Struct, frozen=True, eq=False):
@@ -91,43 +107,47 @@ class Describer:
         """Where nobody looks, no look is held."""
         return 0.0 if self._coordinates_only else float(looks)
 
-    def __call__(
-        self, picture: Pyramid, found: Detections, ids: Ints | None = None, held: Float64s | None = None
-    ) -> tuple[Face, ...]:
-        """The faces, largest first; `ids` (n,) are their tracks' numbers. Where `held` (n,) is not 0 a face's looks are
-        those of so many seconds ago, which the caller knows, and are not judged.
-        """
-        n = len(found)
-        if not n:
-            return ()
-        held = np.zeros(n) if held is None else held
+    def __call__(self, asked: Sequence[Asked]) -> list[tuple[Face, ...]]:
+        """The faces of each picture, largest first. Several pictures together cost less than one by one."""
+        if not any(map(len, asked)):
+            return [()] * len(asked)
+        found = Detections.joined([each.found for each in asked])
+        pictures = [each.picture for each in asked for _ in range(len(each))]
+        ids = [of for each in asked for of in ([None] * len(each) if each.ids is None else each.ids.tolist())]
+        held = np.concatenate([np.zeros(len(each)) if each.held is None else each.held for each in asked])
         size = self._mesh_input.size
         maps = geometry.region_maps(found.boxes, found.landmarks, self._mesh_input.region, size)
-        shape = self._shape(found, maps, self._mesh(warp(picture, maps, size)))
+        shape = self._shape(found, maps, self._mesh(warp(pictures, maps, size)))
         due = np.flatnonzero(held == 0)
         if self._coordinates_only:
             due = due[:0]
-        looks = dict(zip(due.tolist(), self._looks(picture, found.boxes[due], shape[due]), strict=True))
-        order = np.argsort(-geometry.area(found.boxes), kind="stable")
-        return tuple(
+        judged = self._looks([pictures[i] for i in due], found.boxes[due], shape[due])
+        looks = dict(zip(due.tolist(), judged, strict=True))
+        faces = [
             Face(
                 box=found.boxes[i],
                 score=float(found.scores[i]),
                 landmarks=shape.points[i],
-                track_id=int(ids[i]) if ids is not None else None,
+                track_id=ids[i],
                 head_pose=self._pose(shape, i),
                 looks_held=self._held(held[i]),
                 coordinates_only=self._coordinates_only,
                 **msgspec.structs.asdict(looks.get(i, self._nobody)),
             )
-            for i in order.tolist()
-        )
+            for i in range(len(found))
+        ]
+        ends = np.cumsum([len(each) for each in asked])
+        areas = np.split(geometry.area(found.boxes), ends[:-1])
+        return [
+            tuple(faces[end - len(area) + i] for i in np.argsort(-area, kind="stable"))
+            for end, area in zip(ends, areas, strict=True)
+        ]
 
-    def _looks(self, picture: Pyramid, boxes: Floats, shape: _Shape) -> "list[_Looks]":
+    def _looks(self, pictures: list[Pyramid], boxes: Floats, shape: _Shape) -> "list[_Looks]":
         n = len(boxes)
         if not n:
             return []
-        crops = self._crops(picture, boxes, shape)
+        crops = self._crops(pictures, boxes, shape)
         outputs = {of: self._heads[of][1](views)[0] for of, views in crops.views.items()}
         # Each model's views of a face are averaged before anything is read from them.
         said = {of: output.reshape(n, -1, output.shape[1]).mean(1) for of, output in outputs.items()}
@@ -165,13 +185,13 @@ class Describer:
             trusted,
         )
 
-    def _crops(self, picture: Pyramid, boxes: Floats, shape: _Shape) -> _Crops:
+    def _crops(self, pictures: list[Pyramid], boxes: Floats, shape: _Shape) -> _Crops:
         zooms: dict[Judged, tuple[float, ...]] = {
             "age": self._settings.age_zooms,
             "gender": self._settings.gender_zooms,
         }
         by_zoom = {
-            zoom: self._chips(picture, shape, zoom)
+            zoom: self._chips(pictures, shape, zoom)
             for zoom in {1.0}.union(*(each for of, each in zooms.items() if of in self._heads))
         }
         views: dict[Judged, Pixels] = {}
@@ -180,24 +200,24 @@ class Describer:
         if "gender" in self._heads:
             views["gender"] = self._views([by_zoom[z] for z in zooms["gender"]])
         if "emotion" in self._heads:
-            views["emotion"] = self._views([self._emotion_crops(picture, boxes, shape)])
+            views["emotion"] = self._views([self._emotion_crops(pictures, boxes, shape)])
         judged = quality.face_quality(by_zoom[1.0], shape.points, shape.pose, shape.score, shape.trusted)
         return _Crops(judged, views)
 
-    def _chips(self, picture: Pyramid, shape: _Shape, zoom: float) -> Pixels:
+    def _chips(self, pictures: list[Pyramid], shape: _Shape, zoom: float) -> Pixels:
         """Aligned chips; where the mesh saw no face, by the detector's five points."""
         maps = geometry.chip_maps(shape.anchors, geometry.ANCHOR_TEMPLATE, CHIP_SIZE, zoom)
         if not shape.trusted.all():
             coarse = geometry.chip_maps(shape.points, geometry.CHIP_TEMPLATE, CHIP_SIZE, zoom)
             maps = np.where(shape.trusted[:, None, None], maps, coarse)
-        return warp(picture, maps, CHIP_SIZE)
+        return warp(pictures, maps, CHIP_SIZE)
 
-    def _emotion_crops(self, picture: Pyramid, boxes: Floats, shape: _Shape) -> Pixels:
+    def _emotion_crops(self, pictures: list[Pyramid], boxes: Floats, shape: _Shape) -> Pixels:
         wanted = self._heads["emotion"][0]
         if wanted.crop == "chip":
             maps = geometry.chip_maps(shape.points, geometry.CHIP_TEMPLATE, CHIP_SIZE)
-            return warp(picture, maps, CHIP_SIZE)
-        return warp(picture, geometry.region_maps(boxes, shape.points, wanted.region, wanted.size), wanted.size)
+            return warp(pictures, maps, CHIP_SIZE)
+        return warp(pictures, geometry.region_maps(boxes, shape.points, wanted.region, wanted.size), wanted.size)
 
     def _views(self, crops: list[Pixels]) -> Pixels:
         """Crops (n, ...) of each zoom, and their mirror images if wanted, with those of one face side by side."""

@@ -4,8 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from streamer.analysis import decode, fusion
-from streamer.analysis.geometry import Letterbox, area_scale, letterbox
+from streamer.analysis.geometry import Letterbox, area_scale, iou_matrix, letterbox
 from streamer.analysis.pyramid import Pyramid
 from streamer.config import DetectSettings
 from streamer.errors import ModelError
@@ -17,12 +20,19 @@ from streamer.inference.runtime import Engine, Model
 _SMALL, _SEEN = 32.0, 0.1
 _FAINTEST = 0.05  # below there are only more boxes, and nothing in them
 _CERTAIN = 0.65  # on 100 pictures without faces nothing scored higher with YuNet
+_HIGH = 32.0  # pixels of YuNet's input: higher faces are found no better, and placed no better, in a larger one
+_SAME = 0.3  # overlap of two readings of one face, and with where it was a moment ago
 
 
 class Detector(Protocol):
     """Faces that score `least` are given, too, where that is less than the threshold of the settings."""
 
     def __call__(self, picture: Pyramid, least: float = 1.0) -> Detections: ...
+
+    def search(self, picture: Pyramid, sure: float, known: Detections | None = None) -> Detections:
+        """In a picture of a stream, in which only faces that score `sure` count. Given those that were `known` a moment
+        ago it may take far less time, and overlook faces that are far smaller than they.
+        """
 
 
 class YuNet:
@@ -36,15 +46,37 @@ class YuNet:
 
     def expect(self, width: int, height: int) -> None:
         """Load now what pictures of this size need, rather than with the first of them."""
-        self._model(self._box(width, height).shape)
+        for shrunk in (1, 2):
+            self._model(self._box(width, height, shrunk).shape)
 
     def __call__(self, picture: Pyramid, least: float = 1.0) -> Detections:
-        s, box = self._settings, self._box(picture.width, picture.height)
-        scores, offsets = self._model(box.shape)(fill_letterbox(picture, box))
-        return decode.yunet(scores[0], offsets[0], box, _threshold(s, least), s.nms_iou)[: s.max_faces]
+        return self._read(picture, 1, _threshold(self._settings, least))
 
-    def _box(self, width: int, height: int) -> Letterbox:
-        return letterbox(width, height, area_scale(width, height, self._settings.size))
+    def search(self, picture: Pyramid, sure: float, known: Detections | None = None) -> Detections:
+        """Where all faces are high, they are always read at half the size: with two in turns boxes would tremble."""
+        half, threshold = None, self._settings.threshold
+        if known is not None and self._all_high(picture, known):
+            half = self._read(picture, 2, threshold)
+            if _seen(known, half[half.scores >= sure]).all():
+                return half
+        full = self._read(picture, 1, threshold)
+        if not self._all_high(picture, full[full.scores >= sure]):
+            return full
+        half = self._read(picture, 2, threshold) if half is None else half
+        return Detections.joined([half, full[~_seen(full, half)]])
+
+    def _read(self, picture: Pyramid, shrunk: int, threshold: float) -> Detections:
+        s, box = self._settings, self._box(picture.width, picture.height, shrunk)
+        scores, offsets = self._model(box.shape)(fill_letterbox(picture, box))
+        return decode.yunet(scores[0], offsets[0], box, threshold, s.nms_iou)[: s.max_faces]
+
+    def _all_high(self, picture: Pyramid, faces: Detections) -> bool:
+        """Whether all are high enough for a reading at half the size."""
+        scale = self._box(picture.width, picture.height, 2).scale[1]
+        return bool(((faces.boxes[:, 3] - faces.boxes[:, 1]) * scale >= _HIGH).all())
+
+    def _box(self, width: int, height: int, shrunk: int = 1) -> Letterbox:
+        return letterbox(width, height, area_scale(width, height, self._settings.size) / shrunk)
 
     def _model(self, shape: tuple[int, int]) -> Model:
         if shape not in self._compiled:
@@ -74,6 +106,9 @@ class CenterFace:
         keep = scores >= _threshold(s, least)
         return Detections(found.boxes, scores, found.landmarks)[keep][: s.max_faces]
 
+    def search(self, picture: Pyramid, sure: float, known: Detections | None = None) -> Detections:
+        return self(picture)
+
     def _read(self, picture: Pyramid, scale: float, mirrored: bool) -> Detections:
         box = letterbox(picture.width, picture.height, scale)
         heat, size, offset, points = self._model(fill_letterbox(picture, box, mirrored))
@@ -92,6 +127,9 @@ class WithFallback:
         found = self._first(picture, least)
         return found if len(found) else self._second(picture)
 
+    def search(self, picture: Pyramid, sure: float, known: Detections | None = None) -> Detections:
+        return self(picture)
+
 
 def make_detector(
     settings: DetectSettings, heads: Mapping[str, str], graphs: Mapping[str, Path], engine: Engine
@@ -105,6 +143,12 @@ def make_detector(
         return detector
     certain = DetectSettings(model=settings.fallback, threshold=_CERTAIN)
     return WithFallback(detector, make_detector(certain, heads, graphs, engine))
+
+
+def _seen(faces: Detections, found: Detections) -> NDArray[np.bool_]:
+    """Which of n faces are among those that were found."""
+    seen: NDArray[np.bool_] = iou_matrix(faces.boxes, found.boxes).max(1, initial=0) > _SAME
+    return seen
 
 
 def _threshold(settings: DetectSettings, least: float) -> float:

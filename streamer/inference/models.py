@@ -6,6 +6,7 @@ from pathlib import Path
 from streamer.config import Pipeline, Settings
 from streamer.configfile import read_pipeline
 from streamer.errors import ModelError
+from streamer.inference.batches import Batches
 from streamer.inference.cards import Card, Input, pick, read_cards
 from streamer.inference.describer import Describer
 from streamer.inference.detectors import YuNet, make_detector
@@ -37,8 +38,9 @@ class Models:
         others = [card for card in needed if card.task != "detection"]
         loaded = {card.task: (_input(card), engine.load(graphs[card.name])) for card in others}
         self.describe = Describer(pipeline, loaded, coordinates_only=coordinates_only)
+        self.described = Batches(engine.begin, self.describe)
         if isinstance(self.detector, YuNet):  # while the source is being opened
-            engine.ahead(self.detector.expect, *_WIDE)
+            engine.begin(self.detector.expect, *_WIDE)
 
 
 class Workshop:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import math
 import re
 import threading
 from collections.abc import Callable
@@ -24,8 +23,8 @@ from streamer.turns import Share, Turns
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _BATCH = 32  # faces in one inference: more are no quicker, and a crowd's would take gigabytes
-_AT_ONCE = 2  # pictures for each thread: some compute while others change hands
-_PER_THREAD = 1.5  # Python threads for each that computes: some wait for the interpreter
+_AT_ONCE = 2  # pictures for each thread: some compute while others change hands,
+_AT_MOST = 5  # and where nobody is in a hurry, so many that some are always there to be described together
 _SHAPES = "32"  # input shapes for which a model keeps its memory
 
 
@@ -85,8 +84,9 @@ class Engine:
         self._models: dict[tuple[Path, tuple[int, ...] | None], Model] = {}
         # One at a time: OpenVINO sets the process's locale meanwhile, and two at once do not set it back.
         self._compiling = threading.RLock()
-        self._pool = ThreadPoolExecutor(math.ceil(_PER_THREAD * self.threads), "pixels")
-        self.turns = Turns(_AT_ONCE * self.threads, self.threads)
+        self._frames = ThreadPoolExecutor(self.threads, "frames")
+        self._others = ThreadPoolExecutor(self.threads, "pictures")  # a still takes long: frames do not wait for it
+        self.turns = Turns(_AT_ONCE * self.threads, self.threads, most=_AT_MOST * self.threads)
         self.stills = Share(self.turns)
 
     def load(self, graph: Path, shape: tuple[int, ...] | None = None, *, one_at_a_time: bool = False) -> Model:
@@ -124,15 +124,20 @@ class Engine:
 
     async def offload(self, work: Callable[..., T], *args: Any) -> T:
         """`work(*args)` in a thread for pictures; it should spend its time in models, OpenCV or NumPy."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, work, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._others, work, *args)
 
-    def ahead(self, work: Callable[..., object], *args: Any) -> None:
-        """Begin `work(*args)` in a thread for pictures. Its failure is not told: whoever needs it does it again."""
-        self._pool.submit(work, *args)
+    async def offload_frame(self, work: Callable[..., T], *args: Any) -> T:
+        """The same in a thread for the frames of streams: there are no more than can compute at a time."""
+        return await asyncio.get_running_loop().run_in_executor(self._frames, work, *args)
+
+    def begin(self, work: Callable[..., object], *args: Any) -> None:
+        """Begin `work(*args)` in a thread for frames. Its failure is not told."""
+        self._frames.submit(work, *args)
 
     def close(self) -> None:
         """Wait for what still runs."""
-        self._pool.shutdown(cancel_futures=True)
+        self._frames.shutdown(cancel_futures=True)
+        self._others.shutdown(cancel_futures=True)
 
     def _present(self, device: str) -> str:
         if device in ("CPU", "AUTO"):

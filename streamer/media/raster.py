@@ -9,6 +9,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
+from streamer.analysis.pyramid import halved
 from streamer.face import Floats, Pixels
 
 _PLANAR = ("yuv420p", "yuvj420p")  # luma, and two planes of chroma with half as many rows and columns
@@ -43,22 +44,27 @@ class _Planar:
     def __call__(self) -> Pixels:
         return _to_bgr(self._picture)
 
-    def half(self) -> Pixels:
-        """Of the chroma there are no more pixels anyway."""
-        width, height = self.width // 2, self.height // 2
-        luma, *chroma = _planes(self._picture)
-        small = cv2.resize(luma[: 2 * height, : 2 * width], (width, height), interpolation=cv2.INTER_AREA)
-        colours = cv2.merge([small, *(plane[:height, :width] for plane in chroma)])
-        return cast(Pixels, cv2.transform(colours, _matrix(*_colours(self._picture)), dst=colours))
-
     def part(self, left: int, top: int, right: int, bottom: int) -> Pixels:
         part = VideoFrame(right - left, bottom - top, self._picture.format.name)
         part.colorspace, part.color_range = self._picture.colorspace, self._picture.color_range
-        for n, (onto, plane) in enumerate(zip(_planes(part), _planes(self._picture), strict=True)):
-            step = 2 if n else 1
-            rows, columns = onto.shape
-            onto[:] = plane[top // step :, left // step :][:rows, :columns]
+        for onto, plane in zip(_planes(part), self._cut(left, top, right, bottom), strict=True):
+            onto[:] = plane
         return _to_bgr(part)
+
+    def shrunk(self, factor: int, left: int, top: int, right: int, bottom: int) -> Pixels:
+        """Converted when it is small: of the chroma there are no more pixels than at half the size anyway."""
+        luma, *chroma = self._cut(left, top, right, bottom)
+        small = halved(luma, factor)
+        height, width = small.shape
+        planes = [small, *(halved(plane, factor // 2)[:height, :width] for plane in chroma)]
+        colours = cv2.merge(planes)
+        return cast(Pixels, cv2.transform(colours, _matrix(*_colours(self._picture)), dst=colours))
+
+    def _cut(self, left: int, top: int, right: int, bottom: int) -> list[Pixels]:
+        """The planes' pixels of a part of the picture; left and top are even."""
+        luma, *chroma = _planes(self._picture)
+        rows, columns = slice(top // 2, (bottom + 1) // 2), slice(left // 2, (right + 1) // 2)
+        return [luma[top:bottom, left:right], *(plane[rows, columns] for plane in chroma)]
 
     def grey(self, width: int, height: int) -> Pixels:
         luma = _planes(self._picture)[0]

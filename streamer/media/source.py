@@ -144,8 +144,11 @@ async def _watched(opening: Opening, share: Share, tally: Tally) -> AsyncGenerat
 
 async def _overtaken(mailbox: Mailbox[Frame], share: Share, first: Frame) -> AsyncGenerator[Frame, None]:
     """Takes a turn, and gives what newer frames overtake until it is there. `first` waits longest."""
-    if not first.live or share.free:
-        await share.take(first.arrived if first.live else None)
+    if not first.live:
+        await share.take(hurried=False)
+        return
+    if share.free:
+        await share.take(first.arrived)
         return
     taking: asyncio.Future[Any] = asyncio.ensure_future(share.take(first.arrived))
     newer = taking
