@@ -54,7 +54,8 @@ def iou_matrix(a: Floats, b: Floats) -> Floats:
     """Intersection over union of boxes (n, 4) and (m, 4), as (n, m)."""
     low = np.maximum(a[:, None, :2], b[None, :, :2])
     high = np.minimum(a[:, None, 2:], b[None, :, 2:])
-    inter = np.prod(np.maximum(high - low, 0), axis=2)
+    side = np.maximum(high - low, 0)
+    inter = side[..., 0] * side[..., 1]
     union = area(a)[:, None] + area(b)[None, :] - inter
     result: Floats = inter / np.maximum(union, 1e-9)
     return result
@@ -62,7 +63,8 @@ def iou_matrix(a: Floats, b: Floats) -> Floats:
 
 def area(boxes: Floats) -> Floats:
     """Areas (n,) of boxes (n, 4)."""
-    result: Floats = np.prod(np.maximum(boxes[:, 2:] - boxes[:, :2], 0), axis=1)
+    side = np.maximum(boxes[:, 2:] - boxes[:, :2], 0)
+    result: Floats = side[:, 0] * side[:, 1]
     return result
 
 

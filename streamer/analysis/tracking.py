@@ -63,16 +63,19 @@ class Tracker:
         """The faces to show at time `at` (seconds, not before the last one's); `detections` best first."""
         self._predict(at)
         detections = detections[detections.scores >= self._settings.faint]
+        found = _measurements(detections)
         strong = detections.scores >= self._settings.threshold
         match = np.full(len(detections), -1)
         everyone = np.arange(len(self._ids))
-        self._assign(match, detections, np.flatnonzero(strong), everyone, at)
-        self._assign(match, detections, np.flatnonzero(~strong), everyone[self._confirmed], at)
+        self._assign(match, found, np.flatnonzero(strong), everyone, at)
+        self._assign(match, found, np.flatnonzero(~strong), everyone[self._confirmed], at)
         known = match >= 0
-        self._correct(match[known], _measurements(detections)[known], at)
+        self._correct(match[known], found[known], at)
         self._confirm(match[known], detections.scores[known], at)
-        fresh = np.flatnonzero(strong & ~known & ~_doubled(detections))
-        match[fresh] = self._start(detections, fresh, at)
+        fresh = strong & ~known
+        if fresh.any():
+            new = np.flatnonzero(fresh & ~_doubled(detections))
+            match[new] = self._start(found[new], detections.scores[new], at)
         shown = match >= 0
         shown[shown] = self._confirmed[match[shown]]
         self._shown = Tracked(detections[shown], self._ids[match[shown]], frozenset(self._ids.tolist()))
@@ -98,7 +101,9 @@ class Tracker:
         dt = max(at - self._at, 0.0)
         self._at = at
         # Faint detections alone carry a track no longer than none would: they may be of something else by then.
-        self._keep(at - self._sure <= self._settings.lost)
+        alive = at - self._sure <= self._settings.lost
+        if not alive.all():
+            self._keep(alive)
         move = np.array([[1.0, dt], [0.0, 1.0]])
         q = self._settings.manoeuvre
         noise = q * np.array([[dt**3 / 3, dt**2 / 2], [dt**2 / 2, dt]])
@@ -113,19 +118,19 @@ class Tracker:
     def _assign(
         self,
         match: Ints,
-        detections: Detections,
+        found: Float64s,
         rows: NDArray[np.intp],
         tracks: NDArray[np.intp],
         at: float,
     ) -> None:
-        """Fill `match` for detections `rows` with those of `tracks`, not yet taken, that explain them best."""
+        """Fill `match` for those `found` in `rows` with those of `tracks`, not yet taken, that explain them best."""
         if not len(rows):
             return
         taken = match >= 0
         free = np.setdiff1d(tracks, match[taken]) if taken.any() else tracks
         if not len(free):
             return
-        found, state = _measurements(detections)[rows, None], self._state[None, free, 0]
+        found, state = found[rows, None], self._state[None, free, 0]
         height = np.maximum(state[..., 3], 1.0)
         place_noise = self._spread[free, 0, 0] + _MEASURED**2
         size_noise = _SIZE_NOISE**2 + (_SIZE_DRIFT * (at - self._seen[free])) ** 2
@@ -153,14 +158,14 @@ class Tracker:
         old = strong & (at - self._born[tracks] >= self._settings.confirm)
         self._confirmed[tracks] |= old | (scores >= self._settings.sure)
 
-    def _start(self, detections: Detections, rows: NDArray[np.intp], at: float) -> Ints:
-        """Begin a track for each detection of `rows`; their places in the tracker's arrays."""
-        n, first = len(rows), len(self._ids)
+    def _start(self, found: Float64s, scores: NDArray[np.float32], at: float) -> Ints:
+        """Begin a track for each of those `found`; their places in the tracker's arrays."""
+        n, first = len(found), len(self._ids)
         state = np.zeros((n, 2, 4))
-        state[:, 0] = _measurements(detections)[rows]
+        state[:, 0] = found
         spread = np.broadcast_to(np.diag([_MEASURED**2, _START_SPEED**2]), (n, 2, 2))
         self._ids = np.concatenate([self._ids, np.arange(self._next_id, self._next_id + n)])
-        self._confirmed = np.concatenate([self._confirmed, detections.scores[rows] >= self._settings.sure])
+        self._confirmed = np.concatenate([self._confirmed, scores >= self._settings.sure])
         self._born = np.concatenate([self._born, np.full(n, at)])
         self._seen = np.concatenate([self._seen, np.full(n, at)])
         self._sure = np.concatenate([self._sure, np.full(n, at)])
