@@ -46,8 +46,8 @@ def read_video(opening: Opening, put: Put) -> None:
         with open_container(where, stream) as container:
             video = video_stream(container, where)
             live = where.live if where.live is not None else container.duration is None
-            # One frame at a time for the least delay; several at once where only throughput counts.
-            video.thread_type = "SLICE" if live else "FRAME"
+            # One frame at a time for the least delay and memory; several at once where only throughput counts.
+            video.thread_type = "SLICE" if live or stream.realtime else "FRAME"
             video.codec_context.thread_count = opening.host.threads
             opening.decoder = _decoder(video, stream.hardware)
             frames = (live_frames if live else recorded_frames)(container, video, opening)
