@@ -41,8 +41,8 @@ class Analyst:
             return keep_open(stream, share, host, report.source, report.next_seq)
 
         veil = Veil(stream, self._privacy)
-        if self._blurred:  # who comes between two searches would be shown
-            stream = msgspec.structs.replace(stream, interval_max=stream.interval)
+        if self._blurred:  # who comes between two searches, or is too small for a quick one, would be shown
+            stream = msgspec.structs.replace(stream, interval_max=stream.interval, full_interval=0.0)
         raw = not self._privacy.coordinates_only
         async with aclosing(analyse_stream(stream, source, self._models, raw, report.next_track)) as items:
             async for item in items:

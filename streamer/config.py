@@ -30,16 +30,13 @@ class _Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class DetectSettings(_Strict, frozen=True):
     """`size` is the side of a square as large as the detector's input. Faces are found from `threshold` on; boxes that
-    overlap by more than `nms_iou` are one face. Where nothing is found, `fallback`, another detector, has a look. In a
-    stream whose faces are all large YuNet reads pictures at half that size, but at least every `full_interval` seconds
-    one at full size, to find small ones (0: all).
+    overlap by more than `nms_iou` are one face. Where nothing is found, `fallback`, another detector, has a look.
     For CenterFace: `scales` are the readings, as multiples of the picture's size (negative: mirrored), and
     `calibration` turns their mean score's log odds into those of being a face (offset, slope).
     """
 
     model: str = "yunet"
     size: Annotated[int, msgspec.Meta(ge=64, le=4096)] = 640
-    full_interval: Seconds = 0.2
     threshold: Fraction = 0.3
     nms_iou: Fraction = 0.45
     max_faces: Annotated[int, msgspec.Meta(ge=1)] = 200
@@ -144,8 +141,9 @@ class StreamSettings(_Strict, frozen=True):
     `keyframes_only` key pictures only: of a live source no others are even decoded. Faces are looked for every
     `interval` seconds (0: in each picture) and followed in between; on a machine that is too busy those of a camera
     less often, but at least every `interval_max` seconds; and only where more than a share `motion` of the picture has
-    changed (0: always). Only faces whose centre is inside the polygon `region` and outside of all `masks`
-    count; points are x, y as shares of width and height of the picture as displayed.
+    changed (0: always). Where all of them are large YuNet reads the pictures at half the size, but every `full_interval`
+    seconds one in full, to find small ones (0: all). Only faces whose centre is inside the polygon `region` and outside
+    of all `masks` count; points are x, y as shares of width and height of the picture as displayed.
     """
 
     url: str
@@ -168,6 +166,7 @@ class StreamSettings(_Strict, frozen=True):
     keyframes_only: bool = False
     interval: Seconds = 0.0
     interval_max: Seconds = 0.2
+    full_interval: Seconds = 0.2
     motion: Fraction = 0.0
     region: Polygon = WHOLE_PICTURE
     masks: tuple[Polygon, ...] = ()

@@ -113,8 +113,8 @@ class _Path:
         self._stream = stream
         self._searches = Pace(stream.interval)
         self._faint = track.faint
-        self._glances = pipeline.detect.full_interval > stream.interval
-        self._full_searches = Pace(pipeline.detect.full_interval)
+        self._glances = stream.full_interval > stream.interval
+        self._full_searches = Pace(stream.full_interval)
         self._full_reading = _FullReading()  # the newest
         self._motion = MotionGate(stream.motion)
         self._regions = Regions(stream.region, stream.masks)
@@ -140,9 +140,7 @@ class _Path:
                 if self._motion.threshold:  # stillness, too, is judged in order
                     await before.wait()
                 self._searches.period = interval = self._search_interval(item)
-                self._full_searches.period = self._models.pipeline.detect.full_interval + _GLANCES * (
-                    interval - self._stream.interval
-                )
+                self._full_searches.period = self._stream.full_interval + _GLANCES * (interval - self._stream.interval)
                 if self._searches.due(item.at):
                     await self._search(seen)
                 await before.wait()

@@ -88,6 +88,23 @@ def overlaps(some: list[FrameResult], others: list[FrameResult]) -> list[float]:
     return [float(iou_matrix(the_face(a).box[None], the_face(b).box[None])[0, 0]) for a, b in pairs]
 
 
+async def test_beside_a_large_face_a_small_one_is_seen_by_the_next_full_reading(
+    realtime: Models, portrait: Pixels
+) -> None:
+    alone = np.full((720, 1280, 3), 128, np.uint8)
+    alone[:512, :512] = portrait
+    both = alone.copy()
+    both[600:700, 1100:1200] = cv2.resize(portrait, (100, 100), interpolation=cv2.INTER_AREA)
+    scene = [*[alone] * 8, *[both] * 12]
+    results = await analysed(recorded(scene), realtime)
+    first = [len(result.faces) for result in results].index(2)
+    assert 8 <= first <= 8 + 0.2 / STEP
+    assert [len(result.faces) for result in results] == [1] * first + [2] * (20 - first)
+    assert len({tuple(face.box.tolist()) for result in results[:first] for face in result.faces}) == 1
+    results = await analysed(recorded(scene), realtime, full_interval=0)
+    assert [len(result.faces) for result in results] == [1] * 8 + [2] * 12
+
+
 async def test_by_default_every_picture_is_searched_and_nothing_is_held(full: list[FrameResult]) -> None:
     assert all("detect" in result.timings for result in full)
     assert {(face.track_id, face.place_held, face.looks_held) for r in full for face in r.faces} == {(1, 0, 0)}

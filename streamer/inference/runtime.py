@@ -24,7 +24,7 @@ T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _BATCH = 32  # faces in one inference: more are no quicker, and a crowd's would take gigabytes
 _AT_ONCE = 2  # pictures for each thread: some compute while others change hands,
-_AT_MOST = 5  # and where nobody is in a hurry, so many that some are always there to be described together
+_MORE = 6  # and where nobody is in a hurry so many more: there are always some to be described together
 _SHAPES = "32"  # input shapes for which a model keeps its memory
 
 
@@ -86,7 +86,7 @@ class Engine:
         self._compiling = threading.RLock()
         self._frames = ThreadPoolExecutor(self.threads, "frames")
         self._others = ThreadPoolExecutor(self.threads, "pictures")  # a still takes long: frames do not wait for it
-        self.turns = Turns(_AT_ONCE * self.threads, self.threads, most=_AT_MOST * self.threads)
+        self.turns = Turns(_AT_ONCE * self.threads, self.threads, most=_AT_ONCE * self.threads + _MORE)
         self.stills = Share(self.turns)
 
     def load(self, graph: Path, shape: tuple[int, ...] | None = None, *, one_at_a_time: bool = False) -> Model:
