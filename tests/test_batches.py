@@ -87,3 +87,20 @@ async def test_who_no_longer_waits_takes_nothing_from_the_others() -> None:
     await threads.run()
     assert await stays == 4
     assert gone.cancelled()
+
+
+def test_who_comes_after_a_loop_that_is_gone_is_answered() -> None:
+    threads = Threads()
+    batches = Batches(threads.begin, threads.doubled)
+
+    async def gone() -> None:
+        (task,) = await waiting(batches, [1])
+        task.cancel()
+
+    async def later() -> int:
+        (task,) = await waiting(batches, [2])
+        await threads.run()
+        return await task
+
+    asyncio.run(gone())
+    assert asyncio.run(asyncio.wait_for(later(), 10)) == 4

@@ -135,7 +135,7 @@ class Pyramid:
         ends = [most if factor == 1 else most // factor * factor for most in (self.width, self.height)]
         left, top = (int(min(max(at, 0), max(end - side, 0))) // side * side for at, end in zip(low, ends, strict=True))
         right, bottom = (
-            min(math.ceil(max(at, begin + side) / side) * side, end)
+            min(math.ceil(min(max(at, begin + side), end) / side) * side, end)
             for at, begin, end in zip(high, (left, top), ends, strict=True)
         )
         return left, top, right, bottom

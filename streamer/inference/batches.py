@@ -1,10 +1,11 @@
 """Work on all that waits for a thread at once."""
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -24,36 +25,36 @@ class Batches(Generic[A, B]):
 
     async def __call__(self, item: A) -> B:
         """What `work` makes of it, or raises."""
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[B] = loop.create_future()
+        answer: asyncio.Future[B] = asyncio.get_running_loop().create_future()
         with self._lock:
             self._waiting.append((item, answer))
             begun, self._begun = self._begun, True
         if not begun:
-            self._begin(self._do, loop)
+            self._begin(self._do)
         return await answer
 
-    def _do(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _do(self) -> None:
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
             self._begun = bool(self._waiting)
         if self._begun:
-            self._begin(self._do, loop)
+            self._begin(self._do)
         try:
             done = self._work([item for item, _ in batch])
         except BaseException as error:  # noqa: BLE001  # handed to all who wait
-            loop.call_soon_threadsafe(self._fail, batch, error)
+            for _, answer in batch:
+                _tell(answer, answer.set_exception, error)
         else:
-            loop.call_soon_threadsafe(self._tell, batch, done)
+            for (_, answer), result in zip(batch, done, strict=True):
+                _tell(answer, answer.set_result, result)
 
-    @staticmethod
-    def _tell(batch: list[tuple[A, asyncio.Future[B]]], done: Sequence[B]) -> None:
-        for (_, answer), result in zip(batch, done, strict=True):
-            if not answer.done():
-                answer.set_result(result)
 
-    @staticmethod
-    def _fail(batch: list[tuple[A, asyncio.Future[B]]], error: BaseException) -> None:
-        for _, answer in batch:
-            if not answer.done():
-                answer.set_exception(error)
+def _tell(answer: asyncio.Future[Any], tell: Callable[[Any], None], what: object) -> None:
+    """From another thread. Who waited may be gone, and even its loop."""
+
+    def unless_gone() -> None:
+        if not answer.done():
+            tell(what)
+
+    with contextlib.suppress(RuntimeError):
+        answer.get_loop().call_soon_threadsafe(unless_gone)
