@@ -88,14 +88,19 @@ def overlaps(some: list[FrameResult], others: list[FrameResult]) -> list[float]:
     return [float(iou_matrix(the_face(a).box[None], the_face(b).box[None])[0, 0]) for a, b in pairs]
 
 
-async def test_beside_a_large_face_a_small_one_is_seen_by_the_next_full_reading(
-    realtime: Models, portrait: Pixels
-) -> None:
+def joined_by_a_small_one(portrait: Pixels) -> list[Pixels]:
+    """A large face, to which another comes in the ninth picture that is too small for a quick reading."""
     alone = np.full((720, 1280, 3), 128, np.uint8)
     alone[:512, :512] = portrait
     both = alone.copy()
     both[600:700, 1100:1200] = cv2.resize(portrait, (100, 100), interpolation=cv2.INTER_AREA)
-    scene = [*[alone] * 8, *[both] * 12]
+    return [*[alone] * 8, *[both] * 12]
+
+
+async def test_beside_a_large_face_a_small_one_is_seen_by_the_next_full_reading(
+    realtime: Models, portrait: Pixels
+) -> None:
+    scene = joined_by_a_small_one(portrait)
     results = await analysed(recorded(scene), realtime)
     first = [len(result.faces) for result in results].index(2)
     assert 8 <= first <= 8 + 0.2 / STEP

@@ -5,11 +5,13 @@ import contextlib
 import json
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import av
 import msgspec
 import numpy as np
 import pytest
@@ -17,12 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streamer.app
+from streamer.analyst import Analyst
 from streamer.app import App
 from streamer.config import ModelSettings, PrivacySettings, ServerSettings, Settings, StreamSettings
 from streamer.configfile import data_folder, read_pipeline, read_settings
 from streamer.contract import FaceObject, encode
 from streamer.errors import PicturesOffError
 from streamer.face import EMOTIONS, JUDGED, SWITCHED_OFF, Detections, Face, FrameResult, Pixels
+from streamer.fleet import StreamReport
 from streamer.flow import Hub
 from streamer.inference.models import Models, Workshop
 from streamer.log.flat import FACE_COLUMNS, decode_frame, face_rows
@@ -37,7 +41,7 @@ from tests.conftest import Streamer
 from tests.test_contract import a_face
 from tests.test_frames import BOX, NOISE, part
 from tests.test_frames import shown as result_of
-from tests.test_pipeline import analysed, pictures, recorded
+from tests.test_pipeline import analysed, joined_by_a_small_one, pictures, recorded
 from tests.test_run import VALIDATOR, frames, records
 from tests.test_web import assert_refused, form
 
@@ -220,6 +224,26 @@ async def test_who_is_not_told_is_blurred(realtime: Models, pictures: list[Pixel
     assert not any(result.faces for result in masked)
     veil = Veil(StreamSettings("a"), privacy)
     assert all(is_blurred(result, veil, face) for result, face in zip(masked, whole, strict=True))
+
+
+@pytest.mark.parametrize("blur", [False, True])
+async def test_where_faces_are_blurred_no_picture_is_read_at_half_the_size(
+    settings: Settings, workshop: Workshop, realtime: Models, portrait: Pixels, tmp_path: Path, blur: bool
+) -> None:
+    """Who is too small for that, and has just come, would be shown."""
+    report = StreamReport("a")
+    report.settings = StreamSettings(str(tmp_path / "clip.mkv"))
+    with av.open(report.settings.url, "w") as file:
+        stream = file.add_stream("ffv1", rate=Fraction(25))
+        stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"
+        for picture in joined_by_a_small_one(portrait):
+            file.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
+        file.mux(stream.encode())
+    private = msgspec.structs.replace(settings, privacy=PrivacySettings(blur=blur))
+    items = Analyst(private, workshop, realtime).analyse(report)
+    faces = [len(item.faces) async for item in items if isinstance(item, FrameResult)]
+    assert (faces == [1] * 8 + [2] * 12) is blur
+    assert faces[-7:] == [2] * 7
 
 
 class Running(msgspec.Struct):
