@@ -113,7 +113,8 @@ class _Path:
         self._stream = stream
         self._searches = Pace(stream.interval)
         self._faint = track.faint
-        self._glances = stream.full_interval > stream.interval
+        # A glance may be the last look before the picture is still for long.
+        self._glances = stream.full_interval > stream.interval and not stream.motion
         self._full_searches = Pace(stream.full_interval)
         self._full_reading = _FullReading()  # the newest
         self._motion = MotionGate(stream.motion)

@@ -61,8 +61,8 @@ class Turns:
 
     @property
     def free(self) -> bool:
-        """Whether one is to be had without waiting."""
-        return self._held < self._width and not self.waiting
+        """Whether somebody in a hurry would get one without waiting."""
+        return self._held < self.width - self._withheld and not self.waiting
 
     @property
     def _width(self) -> int:

@@ -63,7 +63,10 @@ class YuNet:
         if not self._all_high(picture, full[full.scores >= sure]):
             return full
         half = self._read(picture, 2, threshold) if half is None else half
-        return Detections.joined([half, full[~_seen(full, half)]])
+        # Who is sure in full alone is not lost to what is faint at half the size.
+        lacking = full[~_seen(full, half[half.scores >= sure])]
+        both = Detections.joined([half[~_seen(half, lacking)], lacking])
+        return both[np.argsort(-both.scores, kind="stable")][: self._settings.max_faces]
 
     def _read(self, picture: Pyramid, shrunk: int, threshold: float) -> Detections:
         s, box = self._settings, self._box(picture.width, picture.height, shrunk)
