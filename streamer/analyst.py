@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-import msgspec
-
 from streamer.config import Settings
 from streamer.face import Frame, FrameResult
 from streamer.fleet import StreamReport
@@ -41,8 +39,8 @@ class Analyst:
             return keep_open(stream, share, host, report.source, report.next_seq)
 
         veil = Veil(stream, self._privacy)
-        if self._blurred:  # who comes between two searches, or is too small for a quick one, would be shown
-            stream = msgspec.structs.replace(stream, interval_max=stream.interval, full_interval=0.0)
+        if self._blurred:
+            stream = stream.overlooking_nobody()
         raw = not self._privacy.coordinates_only
         async with aclosing(analyse_stream(stream, source, self._models, raw, report.next_track)) as items:
             async for item in items:

@@ -61,8 +61,8 @@ class FaceAnalyzer:
         portrait = await asyncio.to_thread(self._workshop.picture, PORTRAIT) if url == DEMO else None
         stream, host = StreamSettings(url), Host(self._workshop.engine.threads, self._decoding, portrait)
         veil = Veil(stream, self._settings.privacy)
-        if self._settings.privacy.blur:  # else who comes between two searches, or is small, would be shown
-            stream = StreamSettings(url, interval_max=0.0, full_interval=0.0)
+        if self._settings.privacy.blur:
+            stream = stream.overlooking_nobody()
         items = analyse_stream(stream, lambda share: keep_open(stream, share, host, Tally()), models)
         try:
             while (item := await self._here(anext(items, None))) is not None:

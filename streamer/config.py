@@ -177,6 +177,12 @@ class StreamSettings(_Strict, frozen=True):
         if self.retry_max < self.retry_min:
             raise ValueError("retry_max is less than retry_min")
 
+    def overlooking_nobody(self) -> "StreamSettings":
+        """These, for pictures in which faces must be blurred: who comes between two searches, or is too small for a
+        quick one, would be shown.
+        """
+        return msgspec.structs.replace(self, interval_max=self.interval, full_interval=0.0)
+
 
 class TokenSettings(_Strict, frozen=True):
     """Something that only those know who may `view` records and pictures and use /analyze, or `control` the streams,

@@ -44,9 +44,8 @@ async def analyse_stream(
     """
     with models.engine.turns.share() as share:
         path = _Path(stream, models, share, keep_raw, first_track)
-        # As many may be analysed as there are turns, and more results wait to be taken.
-        width = models.engine.turns.most + models.engine.turns.width
-        analysed = ordered(source(share), path.analyse, width, _passes_through)
+        turns = models.engine.turns  # as many as there ever are may be held, and some results wait to be taken
+        analysed = ordered(source(share), path.analyse, turns.most + turns.width, _passes_through)
         async with aclosing(each(analysed, path.smooth)) as results:
             async for result in results:
                 yield result
@@ -92,7 +91,7 @@ class _Seen(msgspec.Struct, eq=False):
 
 
 class _FullReading:
-    """The `faces` that count in a picture that was read in full, once that is `done`; None if it was not."""
+    """The `faces` that score enough in a picture, anywhere in it, once it is `done`; None if it was not read."""
 
     def __init__(self) -> None:
         self.done = asyncio.Event()
@@ -168,7 +167,7 @@ class _Path:
 
     async def _search(self, seen: _Seen) -> None:
         """Look for faces; which of the readings is a full one is known by the times alone, and so are the results."""
-        if self._full_searches.due(seen.frame.at):
+        if not self._glances or self._full_searches.due(seen.frame.at):
             reading = self._full_reading = _FullReading()
             try:
                 await self._models.engine.offload_frame(self._detect, seen)

@@ -19,8 +19,8 @@ _RECOVERY = 5.0  # seconds without late results after which a turn that was with
 
 class Turns:
     """At most `width` turns are held at a time, over all shares; fewer for a while after results were `late`, but at
-    least `least`: as many as can be worked on at once. While nobody is in a hurry there are as many as `most`: work on
-    many pictures at once is quicker, but each of them is done later.
+    least `least`: as many as can be worked on at once. While nobody is in a hurry there are as many as `most` in any
+    case: work on many pictures at once is quicker, but each of them is done later.
 
     The next one goes to the waiting share that has used the least time (start-time fair queueing, Goyal et al. 1996):
     equal streams take turns equally often, and one of costly pictures takes fewer instead of slowing the others.
@@ -128,7 +128,7 @@ class Share:
 
     @property
     def free(self) -> bool:
-        """Whether there is a turn without waiting."""
+        """Whether there is a turn without waiting, for who is in a hurry."""
         return self._turns.free
 
     async def take(self, since: float | None = None, *, hurried: bool = True) -> None:

@@ -78,11 +78,11 @@ class Pyramid:
     def level(self, factor: int = 1) -> Pixels:
         """The picture shrunk by `factor`."""
         if factor not in self._levels:
-            larger = max((made for made in self._levels if made < factor), default=0)
+            finer = max((made for made in self._levels if made < factor), default=0)
             if factor == 1:
                 pixels = self._raster()
-            elif larger:
-                pixels = halved(self._levels[larger], factor // larger)
+            elif finer:
+                pixels = halved(self._levels[finer], factor // finer)
             else:
                 pixels = self._raster.shrunk(factor, 0, 0, self.width, self.height)
             self._levels[factor] = pixels

@@ -45,7 +45,7 @@ _Key = tuple[Path, tuple[int, ...] | None]
 
 class Part(msgspec.Struct, frozen=True):
     """A part of the work: `rate` is how many this machine does a second, `each` how many a frame needs, both of what is
-    called `unit`; `full` how many it would need if no picture was read at half the size.
+    called `unit`; `full` how many it would need if each picture was read once, at full size.
     """
 
     name: str

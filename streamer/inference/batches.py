@@ -36,8 +36,8 @@ class Batches(Generic[A, B]):
     def _do(self) -> None:
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _MOST))]
-            self._begun = bool(self._waiting)
-        if self._begun:
+            self._begun = more = bool(self._waiting)
+        if more:
             self._begin(self._do)
         try:
             done = self._work([item for item, _ in batch])

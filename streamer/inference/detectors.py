@@ -33,9 +33,10 @@ class Detector(Protocol):
         """In a picture of a stream, in which only faces that score `sure` count. Given those that were `known` a moment
         ago it may take far less time, and overlook faces that are far smaller than they.
         """
+        return self(picture)
 
 
-class YuNet:
+class YuNet(Detector):
     """One reading, at the picture's own shape and the area of a square of `size`. A few shapes are kept compiled."""
 
     def __init__(self, settings: DetectSettings, graph: Path, engine: Engine) -> None:
@@ -87,7 +88,7 @@ class YuNet:
         return self._compiled[shape]
 
 
-class CenterFace:
+class CenterFace(Detector):
     """Several readings at multiples (`scales`, negative: mirrored) of the picture's own size, averaged.
 
     Pictures larger than a square of `size` are shrunk to that area first, which bounds the cost.
@@ -109,9 +110,6 @@ class CenterFace:
         keep = scores >= _threshold(s, least)
         return Detections(found.boxes, scores, found.landmarks)[keep][: s.max_faces]
 
-    def search(self, picture: Pyramid, sure: float, known: Detections | None = None) -> Detections:
-        return self(picture)
-
     def _read(self, picture: Pyramid, scale: float, mirrored: bool) -> Detections:
         box = letterbox(picture.width, picture.height, scale)
         heat, size, offset, points = self._model(fill_letterbox(picture, box, mirrored))
@@ -119,7 +117,7 @@ class CenterFace:
         return fusion.mirror(found, picture.width) if mirrored else found
 
 
-class WithFallback:
+class WithFallback(Detector):
     """A second detector looks where the first one finds nothing: CenterFace misses faces that fill the picture."""
 
     def __init__(self, first: Detector, second: Detector) -> None:
@@ -129,9 +127,6 @@ class WithFallback:
     def __call__(self, picture: Pyramid, least: float = 1.0) -> Detections:
         found = self._first(picture, least)
         return found if len(found) else self._second(picture)
-
-    def search(self, picture: Pyramid, sure: float, known: Detections | None = None) -> Detections:
-        return self(picture)
 
 
 def make_detector(
