@@ -113,6 +113,25 @@ def test_large_faces_are_read_at_half_the_size_and_no_others(
     assert len(moved) == 1
 
 
+def test_who_is_sure_in_full_alone_is_not_lost_to_a_faint_box_at_half_the_size(
+    realtime: Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a face that is half covered, beside one that is not."""
+    boxes = np.array([[100, 100, 300, 350], [700, 100, 900, 350]], np.float32)
+    points = np.zeros((2, 5, 2), np.float32)
+
+    def read(_scores: object, _offsets: object, box: Letterbox, _least: float, _iou: float) -> Detections:
+        scores = [0.95, 0.84] if box.inner[0] == 853 else [0.95, 0.36]
+        return Detections(boxes + (box.inner[0] == 853), np.array(scores, np.float32), points)
+
+    monkeypatch.setattr(decode, "yunet", read)
+    picture = Pyramid.of(np.zeros((720, 1280, 3), np.uint8))
+    found = realtime.detector.search(picture, 0.6)
+    np.testing.assert_array_equal(found.boxes, [boxes[0], boxes[1] + 1])
+    np.testing.assert_allclose(found.scores, [0.95, 0.84])
+    np.testing.assert_array_equal(realtime.detector.search(picture, 0.6, found).boxes, found.boxes)
+
+
 LOOKED_AT = (None, np.zeros(1), None, np.array([0.3]))
 
 

@@ -110,6 +110,16 @@ async def test_beside_a_large_face_a_small_one_is_seen_by_the_next_full_reading(
     assert [len(result.faces) for result in results] == [1] * 8 + [2] * 12
 
 
+async def test_a_small_face_that_comes_right_before_all_is_still_is_seen(realtime: Models, portrait: Pixels) -> None:
+    """Nobody looks again for long."""
+    scene = [picture.copy() for picture in joined_by_a_small_one(portrait)]
+    for n, picture in enumerate(scene):
+        left = 600 + 20 * min(n, 8)
+        picture[550:700, left : left + 150] = 255
+    results = await analysed(recorded(scene), realtime, motion=0.002)
+    assert [len(result.faces) for result in results] == [1] * 8 + [2] * 12
+
+
 async def test_by_default_every_picture_is_searched_and_nothing_is_held(full: list[FrameResult]) -> None:
     assert all("detect" in result.timings for result in full)
     assert {(face.track_id, face.place_held, face.looks_held) for r in full for face in r.faces} == {(1, 0, 0)}

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import streamer.app
+from streamer import FaceAnalyzer
 from streamer.analyst import Analyst
 from streamer.app import App
 from streamer.config import ModelSettings, PrivacySettings, ServerSettings, Settings, StreamSettings
@@ -242,6 +243,9 @@ async def test_where_faces_are_blurred_no_picture_is_read_at_half_the_size(
     private = msgspec.structs.replace(settings, privacy=PrivacySettings(blur=blur))
     items = Analyst(private, workshop, realtime).analyse(report)
     faces = [len(item.faces) async for item in items if isinstance(item, FrameResult)]
+    with FaceAnalyzer(settings=private) as analyzer:
+        through_api = [len(result.faces) async for result in analyzer.stream(report.settings.url)]
+    assert through_api == faces
     assert (faces == [1] * 8 + [2] * 12) is blur
     assert faces[-7:] == [2] * 7
 

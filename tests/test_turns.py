@@ -344,3 +344,17 @@ async def test_who_is_in_no_hurry_gets_more_turns_until_somebody_is() -> None:
             hurried.close()
             assert turns.held == 0
             clock[0] += 1.5 if hurry else 0
+
+
+async def test_a_turn_that_only_the_patient_may_have_is_not_free() -> None:
+    clock = [0.0]
+    turns = Turns(2, 1, lambda: clock[0], most=5)
+    with turns.share() as patient, turns.share() as hurried:
+        clock[0] = 2.0
+        for _ in range(3):
+            await patient.take(hurried=False)
+        assert not hurried.free
+        patient.give_back()
+        patient.give_back()
+        assert hurried.free
+        await asyncio.wait_for(hurried.take(), 1)
