@@ -142,8 +142,9 @@ class StreamSettings(_Strict, frozen=True):
     `interval` seconds (0: in each picture) and followed in between; on a machine that is too busy those of a camera
     less often, but at least every `interval_max` seconds; and only where more than a share `motion` of the picture has
     changed (0: always). Where all of them are large YuNet reads pictures at half the size, but every `full_interval`
-    seconds one in full, to find small ones (0: all). Only faces whose centre is inside the polygon `region` and outside
-    of all `masks` count; points are x, y as shares of width and height of the picture as displayed.
+    seconds one in full, to find small ones (0: all); where searches are rarer, about one in five. Only faces whose
+    centre is inside the polygon `region` and outside of all `masks` count; points are x, y as shares of width and
+    height of the picture as displayed.
     """
 
     url: str

@@ -5,6 +5,7 @@ newer pictures replace the one that waits, so that waiting never makes a result 
 """
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
@@ -13,14 +14,14 @@ from contextlib import asynccontextmanager, contextmanager
 _NEWEST = 0.1  # weight of the newest sample in a running mean
 _SETTLE = 1.0  # seconds that a change takes to show, before there can be another
 _MOST = 3.0  # times as long as usual is the most that a turn is charged for
-_CALM = 1.0  # seconds without anybody in a hurry
+_CALM = 60.0  # seconds without anybody in a hurry: more than there are between the key pictures of cameras
 _RECOVERY = 5.0  # seconds without late results after which a turn that was withheld can be taken again
 
 
 class Turns:
     """At most `width` turns are held at a time, over all shares; fewer for a while after results were `late`, but at
-    least `least`: as many as can be worked on at once. While nobody is in a hurry there are as many as `most` in any
-    case: work on many pictures at once is quicker, but each of them is done later.
+    least `least`: as many as can be worked on at once. When nobody has been in a hurry for long there are `most`: work
+    on many pictures at once is quicker, but each of them is done later.
 
     The next one goes to the waiting share that has used the least time (start-time fair queueing, Goyal et al. 1996):
     equal streams take turns equally often, and one of costly pictures takes fewer instead of slowing the others.
@@ -35,7 +36,7 @@ class Turns:
         self.now = now
         self._held = 0
         self._withheld = 0
-        self._hurried = now()  # when somebody in a hurry asked for a turn last
+        self._hurried = -math.inf  # when somebody in a hurry asked for a turn last
         self._changed = now()  # when turns were withheld or given back last
         self._served = 0.0  # what the share that was served last had used
         self._waiting: list[tuple[Share, asyncio.Future[None]]] = []

@@ -1,8 +1,9 @@
 """Work on all that waits, with plain values and a thread that begins when it is told."""
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
@@ -15,15 +16,18 @@ class Threads:
     """What was begun, until somebody runs it in a thread."""
 
     def __init__(self) -> None:
-        self.begun: list[tuple[Callable[..., object], tuple[Any, ...]]] = []
+        self.begun: list[tuple[Callable[[], None], Future[None]]] = []
         self.batches: list[list[int]] = []
 
-    def begin(self, work: Callable[..., object], *args: Any) -> None:
-        self.begun.append((work, args))
+    def begin(self, work: Callable[[], None]) -> Future[None]:
+        future: Future[None] = Future()
+        self.begun.append((work, future))
+        return future
 
     async def run(self) -> None:
-        work, args = self.begun.pop(0)
-        await asyncio.to_thread(work, *args)
+        work, future = self.begun.pop(0)
+        await asyncio.to_thread(work)
+        future.set_result(None)
 
     def doubled(self, items: Sequence[int]) -> list[int]:
         self.batches.append(list(items))
@@ -67,26 +71,45 @@ def test_each_gets_its_own_answer_in_batches_of_four_at_most(arrivals: list[list
     asyncio.run(play())
 
 
-async def test_a_failure_is_told_to_all_who_waited_and_to_nobody_else() -> None:
+async def test_a_failure_is_told_to_who_brought_it_alone() -> None:
     threads = Threads()
     batches = Batches(threads.begin, threads.doubled)
-    first = await waiting(batches, [1, -1])
+    before, wrong, after = await waiting(batches, [1, -1, 3])
     await threads.run()
-    for task in first:
-        with pytest.raises(ValueError, match="not that one"):
-            await task
+    assert (await before, await after) == (2, 6)
+    with pytest.raises(ValueError, match="not that one"):
+        await wrong
     (later,) = await waiting(batches, [5])
     await threads.run()
     assert await later == 10
 
 
-async def test_who_no_longer_waits_takes_nothing_from_the_others() -> None:
+@pytest.mark.parametrize("leave", [[0], [1], [0, 1, 2, 3], [0, 1, 2, 3, 4]])
+async def test_nothing_is_done_for_who_no_longer_waits(leave: list[int]) -> None:
     threads = Threads()
-    gone, stays = await waiting(Batches(threads.begin, threads.doubled), [1, 2])
-    gone.cancel()
-    await threads.run()
-    assert await stays == 4
-    assert gone.cancelled()
+    tasks = await waiting(Batches(threads.begin, threads.doubled), range(5))
+    for n in leave:
+        tasks[n].cancel()
+    await asyncio.sleep(0)
+    while threads.begun:
+        await threads.run()
+    stayed = [n for n in range(5) if n not in leave]
+    assert await asyncio.gather(*(tasks[n] for n in stayed)) == [2 * n for n in stayed]
+    assert [item for batch in threads.batches for item in batch] == stayed
+    assert all(tasks[n].cancelled() for n in leave)
+
+
+async def test_nobody_waits_for_threads_that_have_been_shut_down() -> None:
+    pool, free = ThreadPoolExecutor(1), threading.Event()
+    batches = Batches[int, int](pool.submit, lambda items: items)
+    pool.submit(free.wait)
+    before = await waiting(batches, [1, 2])
+    pool.shutdown(wait=False, cancel_futures=True)
+    after = await waiting(batches, [3])
+    free.set()
+    done, pending = await asyncio.wait([*before, *after], timeout=10)
+    assert not pending
+    assert all(task.cancelled() for task in done)
 
 
 def test_who_comes_after_a_loop_that_is_gone_is_answered() -> None:

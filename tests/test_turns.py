@@ -17,9 +17,9 @@ from streamer.turns import Share, Turns
 class World:
     """Time that passes only when everybody waits for it to, and what happened in it."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, most: int | None = None) -> None:
         self.time = 0.0
-        self.turns = Turns(width, now=lambda: self.time)
+        self.turns = Turns(width, now=lambda: self.time, most=most)
         self.held = 0
         self.most = 0
         self.taken: Counter[str] = Counter()
@@ -276,13 +276,17 @@ STEPS = st.lists(
 
 
 @settings(max_examples=100, deadline=None)
-@given(STEPS, st.integers(1, 4))
-def test_whatever_is_done_no_turn_is_lost_nor_made(steps: list[tuple[str, int]], width: int) -> None:
-    asyncio.run(_play(steps, width))
+@given(STEPS, st.integers(1, 4), st.integers(0, 3), st.booleans())
+def test_whatever_is_done_no_turn_is_lost_nor_made(
+    steps: list[tuple[str, int]], width: int, more: int, hurried: bool
+) -> None:
+    asyncio.run(_play(steps, width, more, hurried))
 
 
-async def _play(steps: list[tuple[str, int]], width: int) -> None:
-    world = World(width)
+async def _play(steps: list[tuple[str, int]], width: int, more: int, hurried: bool) -> None:
+    """With one share whose asking hastens all, or only patient ones, which may have `more`."""
+    world = World(width, width + more)
+    most, hasty = width + more, False
     with ExitStack() as stack:
         shares = [stack.enter_context(world.turns.share()) for _ in range(3)]
         takers: list[list[asyncio.Task[None]]] = [[], [], []]
@@ -295,7 +299,9 @@ async def _play(steps: list[tuple[str, int]], width: int) -> None:
             world.time += 0.1
             match verb:
                 case "take":
-                    takers[n].append(asyncio.create_task(shares[n].take()))
+                    hurry = hurried and n == 0
+                    hasty = hasty or hurry
+                    takers[n].append(asyncio.create_task(shares[n].take(hurried=hurry)))
                 case "give" if held(n):
                     shares[n].give_back()
                     given[n] += 1
@@ -308,8 +314,8 @@ async def _play(steps: list[tuple[str, int]], width: int) -> None:
                     await world.settle()
                     holding = sum(map(held, range(3)))
                     waiting = sum(not t.done() for t in chain(*takers))
-                    assert holding <= width
-                    assert holding == width or not waiting
+                    assert holding <= most
+                    assert holding >= (width if hasty else most) or not waiting
         for taker in chain(*takers):
             taker.cancel()
         await asyncio.gather(*chain(*takers), return_exceptions=True)
@@ -333,7 +339,7 @@ async def test_who_is_in_no_hurry_gets_more_turns_until_somebody_is() -> None:
     clock = [0.0]
     turns = Turns(2, 1, lambda: clock[0], most=5)
     with turns.share() as patient, turns.share() as hurried:
-        for hurry, held in ((False, 2), (True, 2), (False, 5), (True, 2)):
+        for hurry, held in ((False, 5), (True, 2), (False, 5), (True, 2)):
             waiting = [asyncio.create_task((hurried if hurry else patient).take(hurried=hurry)) for _ in range(6)]
             await asyncio.sleep(0)
             assert turns.held == held
@@ -343,14 +349,13 @@ async def test_who_is_in_no_hurry_gets_more_turns_until_somebody_is() -> None:
             patient.close()
             hurried.close()
             assert turns.held == 0
-            clock[0] += 1.5 if hurry else 0
+            clock[0] += 70 if hurry else 0
 
 
 async def test_a_turn_that_only_the_patient_may_have_is_not_free() -> None:
     clock = [0.0]
     turns = Turns(2, 1, lambda: clock[0], most=5)
     with turns.share() as patient, turns.share() as hurried:
-        clock[0] = 2.0
         for _ in range(3):
             await patient.take(hurried=False)
         assert not hurried.free

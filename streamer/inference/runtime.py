@@ -6,7 +6,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from queue import LifoQueue
@@ -130,9 +130,9 @@ class Engine:
         """The same in a thread for the frames of streams: there are no more than can compute at a time."""
         return await asyncio.get_running_loop().run_in_executor(self._frames, work, *args)
 
-    def begin(self, work: Callable[..., object], *args: Any) -> None:
-        """Begin `work(*args)` in a thread for frames. Its failure is not told."""
-        self._frames.submit(work, *args)
+    def begin(self, work: Callable[..., T], *args: Any) -> Future[T]:
+        """Begin `work(*args)` in a thread for frames, unless it is closed before: then what is given is cancelled."""
+        return self._frames.submit(work, *args)
 
     def close(self) -> None:
         """Wait for what still runs."""
