@@ -3,7 +3,6 @@
 from datetime import UTC, datetime
 
 import msgspec
-import numpy as np
 
 from streamer.analysis.visits import Visit
 from streamer.contract import (
@@ -28,7 +27,7 @@ from streamer.contract import (
     TrackRecord,
 )
 from streamer.errors import StreamerError
-from streamer.face import EMOTIONS, LANDMARKS, Face, Float64s, Floats, FrameResult, Judged
+from streamer.face import LANDMARKS, Face, Float64s, Floats, FrameResult, Judged
 
 _LAST_SECOND = 253402300799.0  # of the year 9999
 
@@ -60,17 +59,17 @@ def _emotions(shares: Floats | Float64s) -> Emotions:
     """Four decimals that still sum to 1: what rounding left over goes to the leader, what it added too much comes off
     those it raised most.
     """
-    exact = shares.astype(np.float64) * 10_000
-    units = np.rint(exact).astype(int)
-    leader = int(np.argmax(shares))
-    over = int(units.sum()) - 10_000
+    exact = [10_000 * share for share in shares.tolist()]
+    units = [round(each) for each in exact]
+    leader = exact.index(max(exact))
+    over = sum(units) - 10_000
     if over <= 0:
         units[leader] -= over
     else:
-        raised = units - exact
-        raised[leader] = -1
-        units[np.argsort(-raised)[:over]] -= 1
-    return Emotions(**dict(zip(EMOTIONS, (units / 10_000).tolist(), strict=True)))
+        others = (n for n in range(len(units)) if n != leader)
+        for n in sorted(others, key=lambda n: exact[n] - units[n])[:over]:
+            units[n] -= 1
+    return Emotions(*(each / 10_000 for each in units))
 
 
 def _landmarks(points: Floats) -> list[Landmark]:

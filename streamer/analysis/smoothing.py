@@ -140,7 +140,8 @@ class _TrackFilter:
 
         The lead passes on once another emotion is ahead by the margin, or for long enough.
         """
-        top = int(np.argmax(mean))
+        shares = mean.tolist()
+        top = shares.index(max(shares))
         if self._leader is None or top == self._leader:
             self._leader, self._challenger = top, None
         elif top != self._challenger:
