@@ -22,6 +22,7 @@ from streamer.memory import kept_compact
 from streamer.outputs.journal import Journal
 from streamer.outputs.video import VideoRecorder
 from streamer.outputs.videofiles import check_path
+from streamer.outputs.videokeep import old_videos_removed
 from streamer.outputs.videowriter import VideoFile
 from streamer.serving import Addresses, import_servers, serving
 from streamer.workers.sizing import how_many
@@ -76,6 +77,7 @@ class App:
             stack.callback(workshop.close)
             await asyncio.to_thread(self._fetch, workshop)
             keepers = await stack.enter_async_context(self._journal())
+            await stack.enter_async_context(old_videos_removed(self._settings.video))
             importing = asyncio.get_running_loop().run_in_executor(None, import_servers, self._settings.server)
             analyse, more = await stack.enter_async_context(self._analysis(workshop))
             await importing

@@ -296,6 +296,9 @@ class VideoSettings(_Strict, frozen=True):
     """`path` is a folder that gets a folder of videos for each stream, or of a single stream one `.mp4`, `.mov` or
     `.mkv` file; empty: no video. In a folder a camera's next video begins at all multiples of `segment_seconds` (UTC).
 
+    Videos in it are deleted when they are older than `keep_days`, or the oldest when all together are larger than
+    `keep_gb` (0: never).
+
     With `blur` whatever was taken for a face is made unrecognisable before anything is written. While less than
     `min_free_mb` of the disk is free nothing is written; the log may go on for longer.
     """
@@ -303,6 +306,8 @@ class VideoSettings(_Strict, frozen=True):
     path: str = ""
     blur: bool = False
     segment_seconds: SomeSeconds = 3600.0
+    keep_days: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    keep_gb: Annotated[float, msgspec.Meta(ge=0)] = 0.0
     min_free_mb: Annotated[float, msgspec.Meta(ge=0)] = 500.0
 
     def file(self) -> Path:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamer.config import LogSettings, ModelSettings, ServerSettings, Settings, StreamSettings
+from streamer.config import LogSettings, ModelSettings, ServerSettings, Settings, StreamSettings, VideoSettings
 from streamer.doctor import accelerators, cameras, deployment, machine, storage
 from streamer.doctor.accelerators import GpuFacts, RenderNode
 from streamer.doctor.findings import Finding, fine, fixes, healthy, note, problem, report
@@ -241,10 +241,24 @@ def test_the_log_must_be_writable(tmp_path: Path) -> None:
     assert storage.log(LogSettings(str(tmp_path / "faces")), 1).state == "problem"
 
 
-def test_a_log_that_fills_the_disk_in_days_is_told(tmp_path: Path) -> None:
-    finding = storage.log(LogSettings(str(tmp_path)), 1_000_000)
-    assert finding.state == "note"
-    assert finding.fix
+def test_videos_must_be_writable(tmp_path: Path) -> None:
+    assert storage.video(VideoSettings(), 1).state == "fine"
+    assert storage.video(VideoSettings(str(tmp_path / "new"), min_free_mb=0), 0).state in ("fine", "note")
+    (tmp_path / "file").touch()
+    assert storage.video(VideoSettings(str(tmp_path / "file" / "more")), 1).state == "problem"
+    assert "[video] min_free_mb" in storage.video(VideoSettings(str(tmp_path), min_free_mb=1e12), 1).seen
+
+
+@pytest.mark.parametrize("check", ["log", "video"])
+def test_what_fills_the_disk_in_days_is_told_unless_the_oldest_is_deleted(tmp_path: Path, check: str) -> None:
+    def found(keep_gb: float) -> Finding:
+        if check == "log":
+            return storage.log(LogSettings(str(tmp_path), keep_gb=keep_gb), 1_000_000)
+        return storage.video(VideoSettings(str(tmp_path), keep_gb=keep_gb), 1_000_000)
+
+    assert found(0).state == "note"
+    assert f"[{check}] keep_gb" in found(0).fix
+    assert found(1).state == "fine"
 
 
 def checked(url: str, **more: str) -> Finding:

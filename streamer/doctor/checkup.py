@@ -109,6 +109,7 @@ def _configuration(settings: Settings, config: Path, broken: ConfigError | None)
     yield deployment.workers(settings, settings.threads or read_budget().threads)
     yield from deployment.server(settings.server)
     yield storage.log(settings.log, len(settings.streams))
+    yield storage.video(settings.video, len(settings.streams))
 
 
 def _loads(module: str) -> bool:

@@ -1,11 +1,11 @@
-"""Checks of disks and of what lies on them: the cache, the models' weights, the log's folder."""
+"""Checks of disks and of what lies on them: the cache, the models' weights, the folders of log and videos."""
 
 import os
 import shlex
 import shutil
 from pathlib import Path
 
-from streamer.config import LogSettings, ModelSettings
+from streamer.config import LogSettings, ModelSettings, VideoSettings
 from streamer.doctor.findings import Finding, fine, note, problem
 from streamer.errors import ModelError, WrongHashError
 from streamer.inference.cards import Card
@@ -15,6 +15,7 @@ _ROOM = 1 << 30  # bytes free that a cache should leave the rest of the system
 # Bytes of log that a stream writes in a day at 25 frames a second with a face in each, and what is left of them.
 _DAILY = 2 << 30
 _PACKED = 10
+_DAILY_VIDEO = 60 << 30  # of a 1080p camera
 _DAYS = 7
 
 
@@ -69,18 +70,31 @@ def log(settings: LogSettings, streams: int) -> Finding:
     trouble = obstacle(path)
     if not trouble and path.exists() and path.is_dir() == (path.suffix == ".jsonl"):
         trouble = "a log's file ends in .jsonl, its folder does not"
+    daily = _DAILY / (_PACKED if settings.compress and path.suffix != ".jsonl" else 1)
+    return _recorded("log", settings, trouble, daily, streams)
+
+
+def video(settings: VideoSettings, streams: int) -> Finding:
+    """The same of the videos."""
+    if not settings.path:
+        return fine("video", "none is written")
+    return _recorded("video", settings, obstacle(settings.file()), _DAILY_VIDEO, streams)
+
+
+def _recorded(check: str, settings: LogSettings | VideoSettings, trouble: str, daily: float, streams: int) -> Finding:
+    """Whether there is room for what takes so many bytes a stream and day."""
+    path = settings.file()
     if trouble:
-        return problem("log", f"{path}: {trouble}", "choose another place: [log] path or --log")
+        return problem(check, f"{path}: {trouble}", f"choose another place: [{check}] path or --{check}")
     free = shutil.disk_usage(existing(path)).free
     if free < settings.min_free_mb * 1e6:
-        less = f"{path}: {_size(free)} free, less than [log] min_free_mb = {settings.min_free_mb:g}"
-        return problem("log", f"{less}: nothing will be recorded", "make room, or write elsewhere with [log] path")
-    daily = _DAILY / (_PACKED if settings.compress and path.suffix != ".jsonl" else 1)
+        less = f"{path}: {_size(free)} free, less than [{check}] min_free_mb = {settings.min_free_mb:g}"
+        return problem(check, f"{less}: nothing will be recorded", f"make room, or write elsewhere with [{check}] path")
     days = (free - settings.min_free_mb * 1e6) / daily / max(1, streams)
     seen = f"{path}: {_size(free)} free, enough for some {days:.0f} days at {_size(round(daily))} a stream and day"
     if days < _DAYS and not (settings.keep_days or settings.keep_gb):
-        return note("log", seen, "make room, or have old segments deleted: [log] keep_gb or keep_days")
-    return fine("log", seen)
+        return note(check, seen, f"make room, or have what is old deleted: [{check}] keep_gb or keep_days")
+    return fine(check, seen)
 
 
 def existing(path: Path) -> Path:

@@ -49,13 +49,13 @@ def new_path(root: Path, stream: str, session: str, at: float, last: Segment | N
 
 def streams(root: Path) -> list[str]:
     """Those of which there are segments, in the order of their names."""
-    return sorted(path.name for path in root.iterdir() if path.is_dir() and _days(path))
+    return sorted(path.name for path in root.iterdir() if path.is_dir() and days(path))
 
 
 def segments(folder: Path) -> list[Segment]:
     """Of one stream, in order. One that is just being compressed is there twice on the disk, but once here."""
     found: dict[str, Segment] = {}
-    for day in _days(folder):
+    for day in days(folder):
         for path in sorted(day.iterdir()):
             segment = parsed(path)
             if segment is not None:
@@ -85,7 +85,7 @@ def find(where: Path, wanted: tuple[str, ...] = ()) -> dict[str, list[Segment]]:
         return {segment.stream: [segment]}
     if not where.is_dir():
         raise LogError(f"{where}: no such log", "name the folder or the .jsonl file that --log or [log] path names")
-    if _days(where):
+    if days(where):
         return {where.name: segments(where)}
     found = {name: segments(where / name) for name in streams(where)}
     plain = [Segment(path) for path in sorted(where.iterdir()) if path.name.endswith((".jsonl", ".jsonl.zst"))]
@@ -99,7 +99,14 @@ def find(where: Path, wanted: tuple[str, ...] = ()) -> dict[str, list[Segment]]:
     return {name: found[name] for name in found if not wanted or name in wanted or not name}
 
 
-def _days(folder: Path) -> list[Path]:
+def days(folder: Path) -> list[Path]:
+    """The folders of days of one stream, in order."""
     if not folder.is_dir():
         return []
     return sorted(path for path in folder.iterdir() if _DAY.fullmatch(path.name) and path.is_dir())
+
+
+def remove_empty_day(day: Path, at: float) -> None:
+    """Once it is over. `at` is the time, in seconds since 1970. Raises OSError."""
+    if day.name < f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}" and not any(day.iterdir()):
+        day.rmdir()

@@ -6,7 +6,6 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -16,7 +15,7 @@ import zstandard
 from streamer.config import LogSettings
 from streamer.contract import SCHEMA_VERSION, FooterRecord, RemovedRecord, encode
 from streamer.errors import LogError
-from streamer.log.layout import COMPRESSED, REMOVED, UNFINISHED, Segment, segments, streams
+from streamer.log.layout import COMPRESSED, REMOVED, UNFINISHED, Segment, remove_empty_day, segments, streams
 from streamer.log.repair import footer_of, mend_end
 from streamer.records import rfc3339
 
@@ -99,9 +98,7 @@ def remove(segment: Segment, reason: Literal["age", "size"], at: float) -> None:
         file.flush()
         os.fsync(file.fileno())
     segment.path.unlink()
-    day = segment.path.parent
-    if day.name < f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d}" and not any(day.iterdir()):
-        day.rmdir()
+    remove_empty_day(segment.path.parent, at)
 
 
 class Upkeep:
