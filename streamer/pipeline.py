@@ -251,10 +251,8 @@ class _Path:
 
     def _window(self, picture: Pyramid) -> Pyramid:
         """The part of the picture that holds the region."""
-        rows, columns = self._regions.window(picture.width, picture.height)
-        if (rows.stop - rows.start, columns.stop - columns.start) == (picture.height, picture.width):
-            return picture
-        return Pyramid.of(picture.level()[rows, columns])
+        window = self._regions.window(picture.width, picture.height)
+        return picture if window == (0, 0, picture.width, picture.height) else picture.window(*window)
 
     def _search_interval(self, frame: Frame) -> float:
         """Seconds until faces are looked for again: on a machine that is too busy that gives way, before frames do."""

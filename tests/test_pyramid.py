@@ -42,30 +42,35 @@ def turned(size: int, angle: float, scale: float, x: float, y: float) -> Floats:
 
 
 class Counted:
-    """A raster that counts the pixels it is asked for."""
+    """A raster that counts the pixels it is asked for, with those of its windows."""
 
-    def __init__(self, pixels: Pixels) -> None:
+    def __init__(self, pixels: Pixels, converted: list[int] | None = None) -> None:
         self.height, self.width = pixels.shape[:2]
         self.pixels = pixels
-        self.converted = 0
+        self._converted = [] if converted is None else converted
+
+    @property
+    def converted(self) -> int:
+        return sum(self._converted)
 
     def __call__(self) -> Pixels:
         return self._counted(self.pixels)
 
-    def part(self, left: int, top: int, right: int, bottom: int) -> Pixels:
-        assert left % 2 == top % 2 == 0
-        return self._counted(self.pixels[top:bottom, left:right])
-
-    def shrunk(self, factor: int, left: int, top: int, right: int, bottom: int) -> Pixels:
-        assert left % factor == top % factor == 0
-        assert right - left >= factor <= bottom - top
-        return self._counted(halved(self.pixels[top:bottom, left:right], factor))
+    def shrunk(self, factor: int) -> Pixels:
+        assert self.width >= factor <= self.height
+        return self._counted(halved(self.pixels, factor))
 
     def grey(self, width: int, height: int) -> Pixels:
         raise AssertionError("nobody asked for that")
 
+    def window(self, left: int, top: int, right: int, bottom: int) -> "Counted":
+        assert left % 2 == top % 2 == 0
+        assert right % 2 == 0 or right == self.width
+        assert bottom % 2 == 0 or bottom == self.height
+        return Counted(self.pixels[top:bottom, left:right], self._converted)
+
     def _counted(self, pixels: Pixels) -> Pixels:
-        self.converted += pixels.shape[0] * pixels.shape[1]
+        self._converted.append(pixels.shape[0] * pixels.shape[1])
         return pixels
 
 
@@ -127,28 +132,47 @@ def test_a_crowd_has_it_converted_once() -> None:
     assert source.converted <= 1.5 * 640 * 360
 
 
+LAYOUTS = [
+    *((layout, 1) for layout in ("yuv420p", "nv12", "yuv422p", "yuv444p")),
+    *((layout, 2) for layout in ("yuvj420p", "yuvj422p", "yuvj444p")),
+]
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2, 3])
 @pytest.mark.parametrize("space", [1, 5])  # BT.709, BT.601
-@pytest.mark.parametrize(("layout", "reach"), [("yuv420p", 1), ("yuvj420p", 2)])
+@pytest.mark.parametrize(("layout", "reach"), LAYOUTS)
 @pytest.mark.parametrize(("width", "height"), [(320, 180), (322, 182), (321, 179)])
 def test_decoded_pictures_have_the_colours_that_ffmpeg_gives_them(
-    width: int, height: int, space: int, layout: str, reach: int
+    width: int, height: int, space: int, layout: str, reach: int, turns: int
 ) -> None:
-    picture = decoded(scene(width, height), layout, space, reach)
-    source = raster(picture, 0)
-    assert isinstance(source, Raster)
+    pixels = scene(width, height)
+    picture = decoded(pixels, layout, space, reach)
+    source = raster(picture, turns)
     whole = source()
-    assert whole.shape == (height, width, 3)
-    part = source.part(40, 20, 152, 100).astype(int)
-    blurred = 4 if width % 2 else 0  # FFmpeg blurs the chroma of pictures with an odd side, and of no others
-    assert np.abs(part - whole[20:100, 40:152]).mean() <= blurred
-    for factor in (2, 4):
-        off = np.abs(source.shrunk(factor, 0, 0, width, height).astype(int) - halved(whole, factor).astype(int))
-        assert off.mean() < 1.5 + blurred
-        off = np.abs(source.shrunk(factor, 40, 20, 152, 100).astype(int) - halved(whole[20:100, 40:152], factor))
-        assert off.mean() < 1.5 + blurred
-    dark, light = source.grey(80, 45), Pyramid.of(whole).grey(80, 45)
-    assert dark.shape == light.shape == (45, 80)
-    assert np.corrcoef(dark.ravel(), light.ravel())[0, 1] > 0.95
+    assert np.abs(whole.astype(int) - np.rot90(pixels, turns)).mean() < 6
+    if turns and width % 2:
+        assert not isinstance(source, Raster)
+        return
+    assert isinstance(source, Raster)
+    assert whole.shape == (source.height, source.width, 3)
+    assert (source.width, source.height) == ((height, width) if turns % 2 else (width, height))
+    # FFmpeg blurs the chroma of pictures with an odd side, and of some layouts.
+    blurred = 5 if width % 2 else 1 if layout not in ("yuv420p", "yuvj420p") else 0
+    part = source.window(40, 20, 152, 100)
+    assert np.abs(part().astype(int) - whole[20:100, 40:152]).mean() <= blurred
+    inner = part.window(10, 4, 60, 70)
+    assert (inner.width, inner.height) == (50, 66)
+    assert np.abs(inner().astype(int) - whole[24:90, 50:100]).mean() <= blurred
+    for factor in (2, 4, 8):
+        for shown, at in ((source, whole), (part, whole[20:100, 40:152]), (inner, whole[24:90, 50:100])):
+            small = shown.shrunk(factor)
+            assert small.shape == (shown.height // factor, shown.width // factor, 3)
+            assert np.abs(small.astype(int) - halved(at, factor)).mean() < 1.5 + blurred
+    for shown, at in ((source, whole), (part, whole[20:100, 40:152])):
+        dark, light = (each.grey(shown.width, shown.height) for each in (shown, Pyramid.of(at)))
+        assert dark.shape == light.shape == at.shape[:2]
+        assert np.corrcoef(dark.ravel(), light.ravel())[0, 1] > 0.95
+        assert shown.grey(80, 45).shape == (45, 80)
 
 
 def test_colour_spaces_are_told_apart() -> None:
@@ -157,16 +181,33 @@ def test_colour_spaces_are_told_apart() -> None:
     wrong.colorspace = 5
     halves = [raster(picture, 0) for picture in (wrong, right)]
     assert all(isinstance(each, Raster) for each in halves)
-    shown = [each.shrunk(2, 0, 0, 64, 64)[16, 16].astype(int) for each in halves if isinstance(each, Raster)]
+    shown = [each.shrunk(2)[16, 16].astype(int) for each in halves if isinstance(each, Raster)]
     assert np.abs(shown[1] - (30, 60, 200)).max() <= 3 < np.abs(shown[0] - (30, 60, 200)).max()
 
 
-def test_other_layouts_and_turned_pictures_are_converted_whole() -> None:
+@pytest.mark.parametrize("layout", ["yuv420p10le", "yuyv422", "gray", "rgb24"])
+@pytest.mark.parametrize("turns", [0, 1])
+def test_other_layouts_are_converted_whole(layout: str, turns: int) -> None:
     pixels = scene(64, 48)
-    for picture, turns in ((decoded(pixels, "yuv422p"), 0), (decoded(pixels), 1)):
-        source = raster(picture, turns)
-        assert not isinstance(source, Raster)
-        assert source().shape == ((64, 48, 3) if turns else (48, 64, 3))
+    source = raster(decoded(pixels, layout), turns)
+    assert not isinstance(source, Raster)
+    assert source().shape == ((64, 48, 3) if turns else (48, 64, 3))
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(0, 3), st.data())
+def test_a_window_of_a_turned_picture_is_that_part_of_it(
+    width: int, height: int, turns: int, data: st.DataObject
+) -> None:
+    pixels = scene(2 * width, 2 * height)
+    source = raster(decoded(pixels, "yuv444p"), turns)
+    assert isinstance(source, Raster)
+    left = 2 * data.draw(st.integers(0, source.width // 2 - 1))
+    top = 2 * data.draw(st.integers(0, source.height // 2 - 1))
+    right = data.draw(st.integers(left // 2 + 1, source.width // 2)) * 2
+    bottom = data.draw(st.integers(top // 2 + 1, source.height // 2)) * 2
+    np.testing.assert_allclose(
+        source.window(left, top, right, bottom)().astype(int), np.rot90(pixels, turns)[top:bottom, left:right], atol=8
+    )
 
 
 def test_a_decoders_own_picture_with_padded_rows(tmp_path: Path) -> None:
@@ -183,5 +224,7 @@ def test_a_decoders_own_picture_with_padded_rows(tmp_path: Path) -> None:
     source = raster(picture, 0)
     assert picture.planes[0].line_size > 322
     assert isinstance(source, Raster)
-    np.testing.assert_array_equal(source.part(0, 0, 322, 182), source())
-    assert np.abs(source.shrunk(2, 0, 0, 322, 182).astype(int) - halved(source())).mean() < 1.5
+    upper = source.window(0, 0, 322, 90)
+    np.testing.assert_array_equal(upper(), source()[:90])
+    assert np.abs(source.shrunk(2).astype(int) - halved(source())).mean() < 1.5
+    assert np.abs(upper.shrunk(2).astype(int) - halved(source()[:90])).mean() < 1.5

@@ -33,25 +33,23 @@ def centres(found: Detections) -> list[list[float]]:
 
 def test_by_default_all_counts_wherever_it_is() -> None:
     regions = Regions(WHOLE_PICTURE, ())
-    assert regions.window(WIDTH, HEIGHT) == (slice(0, HEIGHT), slice(0, WIDTH))
+    assert regions.window(WIDTH, HEIGHT) == (0, 0, WIDTH, HEIGHT)
     found = found_at((0, 0), (700, -20), (320, 180))
     assert regions.counted(found, WIDTH, HEIGHT) is found
 
 
 @pytest.mark.parametrize(
-    ("region", "rows", "columns"),
+    ("region", "window"),
     [
-        (RIGHT_HALF, (0, 360), (320, 640)),
-        (TRIANGLE, (0, 360), (0, 640)),
-        (((0.1251, 0.5), (0.2, 0.9), (0.25, 0.9999)), (180, 360), (80, 160)),
-        (((0.5, 0.5), (0.5, 0.5), (0.5, 0.5)), (180, 181), (320, 321)),
-        (((1.0, 1.0), (1.0, 1.0), (1.0, 1.0)), (359, 360), (639, 640)),
+        (RIGHT_HALF, (320, 0, 640, 360)),
+        (TRIANGLE, (0, 0, 640, 360)),
+        (((0.1251, 0.5), (0.2, 0.9), (0.25, 0.9999)), (80, 180, 160, 360)),
+        (((0.5, 0.5), (0.5, 0.5), (0.5, 0.5)), (320, 180, 322, 182)),
+        (((1.0, 1.0), (1.0, 1.0), (1.0, 1.0)), (638, 358, 640, 360)),
     ],
 )
-def test_only_the_part_that_holds_the_region_is_searched(
-    region: Polygon, rows: tuple[int, int], columns: tuple[int, int]
-) -> None:
-    assert Regions(region, ()).window(WIDTH, HEIGHT) == (slice(*rows), slice(*columns))
+def test_only_the_part_that_holds_the_region_is_searched(region: Polygon, window: tuple[int, int, int, int]) -> None:
+    assert Regions(region, ()).window(WIDTH, HEIGHT) == window
 
 
 def test_what_is_found_in_the_window_is_told_in_pixels_of_the_picture() -> None:
@@ -73,22 +71,25 @@ def test_centres_outside_the_region_or_inside_a_mask_do_not_count() -> None:
 def test_shares_hold_for_pictures_of_any_size() -> None:
     regions = Regions(((0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)), ())
     for width, height in ((640, 360), (1920, 1080), (90, 160)):
-        rows, columns = regions.window(width, height)
-        inner = (width / 2 - columns.start, height / 2 - rows.start)
-        outer = (width * 0.8 - columns.start, height / 2 - rows.start)
+        left, top, _, _ = regions.window(width, height)
+        inner = (width / 2 - left, height / 2 - top)
+        outer = (width * 0.8 - left, height / 2 - top)
         assert centres(regions.counted(found_at(inner, outer), width, height)) == [[width / 2, height / 2]]
 
 
 @given(POLYGONS, st.integers(1, 4000), st.integers(1, 4000))
 def test_a_window_is_never_empty_and_holds_all_that_counts(region: Polygon, width: int, height: int) -> None:
-    rows, columns = Regions(region, ()).window(width, height)
-    assert 0 <= rows.start < rows.stop <= height
-    assert 0 <= columns.start < columns.stop <= width
+    left, top, right, bottom = Regions(region, ()).window(width, height)
+    assert 0 <= left < right <= width
+    assert 0 <= top < bottom <= height
+    assert left % 2 == top % 2 == 0
+    assert right % 2 == 0 or right == width
+    assert bottom % 2 == 0 or bottom == height
     for x, y in region:
-        assert columns.start <= x * width * (1 + 1e-6) + 1e-3
-        assert x * width * (1 - 1e-6) - 1e-3 <= columns.stop
-        assert rows.start <= y * height * (1 + 1e-6) + 1e-3
-        assert y * height * (1 - 1e-6) - 1e-3 <= rows.stop
+        assert left <= x * width * (1 + 1e-6) + 1e-3
+        assert x * width * (1 - 1e-6) - 1e-3 <= right
+        assert top <= y * height * (1 + 1e-6) + 1e-3
+        assert y * height * (1 - 1e-6) - 1e-3 <= bottom
 
 
 @given(
@@ -97,7 +98,7 @@ def test_a_window_is_never_empty_and_holds_all_that_counts(region: Polygon, widt
 )
 def test_what_a_mask_hides_is_what_the_same_region_shows(polygon: Polygon, places: list[tuple[int, int]]) -> None:
     shown, hidden = Regions(polygon, ()), Regions(WHOLE_PICTURE, (polygon,))
-    rows, columns = shown.window(WIDTH, HEIGHT)
-    inside = centres(shown.counted(found_at(*((x - columns.start, y - rows.start) for x, y in places)), WIDTH, HEIGHT))
+    left, top, _, _ = shown.window(WIDTH, HEIGHT)
+    inside = centres(shown.counted(found_at(*((x - left, y - top) for x, y in places)), WIDTH, HEIGHT))
     outside = centres(hidden.counted(found_at(*places), WIDTH, HEIGHT))
     assert len(inside) + len(outside) == len(places)

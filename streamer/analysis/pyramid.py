@@ -22,16 +22,14 @@ class Raster(Protocol):
     def __call__(self) -> Pixels:
         """All of them, (height, width, 3)."""
 
-    def part(self, left: int, top: int, right: int, bottom: int) -> Pixels:
-        """(bottom - top, right - left, 3); all are even, but for the edges of the picture."""
-
-    def shrunk(self, factor: int, left: int, top: int, right: int, bottom: int) -> Pixels:
-        """((bottom - top) // factor, (right - left) // factor, 3), each the mean of a block; `factor` is 2, 4, ... and
-        left and top are multiples of it.
-        """
+    def shrunk(self, factor: int) -> Pixels:
+        """(height // factor, width // factor, 3), each the mean of a block; `factor` is 2, 4, ..."""
 
     def grey(self, width: int, height: int) -> Pixels:
         """(height, width): how bright the pixels are that lie nearest."""
+
+    def window(self, left: int, top: int, right: int, bottom: int) -> "Raster":
+        """A part of the picture. All are even, but for the edges of the picture."""
 
 
 class Patch(msgspec.Struct, frozen=True, eq=False):
@@ -75,6 +73,10 @@ class Pyramid:
         """Over uint8 (height, width, 3) BGR."""
         return Pyramid(_Array(pixels))
 
+    def window(self, left: int, top: int, right: int, bottom: int) -> "Pyramid":
+        """Over a part of the picture. All are even, but for the edges of the picture."""
+        return Pyramid(self._raster.window(left, top, right, bottom))
+
     def level(self, factor: int = 1) -> Pixels:
         """The picture shrunk by `factor`."""
         if factor not in self._levels:
@@ -84,7 +86,7 @@ class Pyramid:
             elif finer:
                 pixels = halved(self._levels[finer], factor // finer)
             else:
-                pixels = self._raster.shrunk(factor, 0, 0, self.width, self.height)
+                pixels = self._raster.shrunk(factor)
             self._levels[factor] = pixels
         return self._levels[factor]
 
@@ -120,11 +122,8 @@ class Pyramid:
         self._converted[factor] += (right - left) * (bottom - top)
         if self._converted[factor] > self.width * self.height // 2:
             return Patch(self.level(factor), factor=factor)
-        if factor == 1:
-            pixels = self._raster.part(left, top, right, bottom)
-        else:
-            pixels = self._raster.shrunk(factor, left, top, right, bottom)
-        self._parts.append(Patch(pixels, left, top, factor))
+        part = self._raster.window(left, top, right, bottom)
+        self._parts.append(Patch(part() if factor == 1 else part.shrunk(factor), left, top, factor))
         return self._parts[-1]
 
     def _inside(self, low: Floats, high: Floats, factor: int) -> tuple[int, int, int, int]:
@@ -151,15 +150,15 @@ class _Array:
     def __call__(self) -> Pixels:
         return self._pixels
 
-    def part(self, left: int, top: int, right: int, bottom: int) -> Pixels:
-        return self._pixels[top:bottom, left:right]
-
-    def shrunk(self, factor: int, left: int, top: int, right: int, bottom: int) -> Pixels:
-        return halved(self._pixels[top:bottom, left:right], factor)
+    def shrunk(self, factor: int) -> Pixels:
+        return halved(self._pixels, factor)
 
     def grey(self, width: int, height: int) -> Pixels:
         nearest = cv2.resize(self._pixels, (width, height), interpolation=cv2.INTER_NEAREST)
         return cast(Pixels, cv2.cvtColor(nearest, cv2.COLOR_BGR2GRAY))
+
+    def window(self, left: int, top: int, right: int, bottom: int) -> "_Array":
+        return _Array(self._pixels[top:bottom, left:right])
 
 
 def halved(pixels: Pixels, factor: int = 2) -> Pixels:

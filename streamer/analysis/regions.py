@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 from streamer.config import WHOLE_PICTURE, Polygon
 from streamer.face import Detections, Floats
 
-Window = tuple[slice, slice]
+Window = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels; all even, but for the edges of the picture."""
 
 
 class Regions:
@@ -18,18 +19,18 @@ class Regions:
         self._masks = [np.array(mask, np.float32) for mask in masks]
 
     def window(self, width: int, height: int) -> Window:
-        """Rows and columns of a picture, in pixels, that hold the region: no others need be looked at."""
+        """The part of a picture that holds the region: nothing else need be looked at."""
         if self._region is None:
-            return slice(0, height), slice(0, width)
-        low, high = self._region.min(0) * (width, height), self._region.max(0) * (width, height)
-        left, top = np.floor(low).astype(int).clip(0, (width - 1, height - 1))
-        right, bottom = np.ceil(high).astype(int).clip((left + 1, top + 1), (width, height))
-        return slice(int(top), int(bottom)), slice(int(left), int(right))
+            return 0, 0, width, height
+        size = np.array([width, height])
+        low, high = self._region.min(0) * size, self._region.max(0) * size
+        left, top = 2 * np.floor(low / 2).clip(0, (size - 1) // 2).astype(int)
+        right, bottom = np.minimum(2 * np.ceil(high / 2).clip(np.array([left, top]) // 2 + 1), size).astype(int)
+        return int(left), int(top), int(right), int(bottom)
 
     def placed(self, found: Detections, width: int, height: int) -> Detections:
         """What was found in the window of a picture, in pixels of the whole picture."""
-        rows, columns = self.window(width, height)
-        corner = np.array([columns.start, rows.start], np.float32)
+        corner = np.array(self.window(width, height)[:2], np.float32)
         if not corner.any():
             return found
         return Detections(found.boxes + np.tile(corner, 2), found.scores, found.landmarks + corner)

@@ -9,22 +9,38 @@ import numpy as np
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
-from streamer.analysis.pyramid import halved
+from streamer.analysis.pyramid import Raster, halved
 from streamer.face import Floats, Pixels
 
-_PLANAR = ("yuv420p", "yuvj420p")  # luma, and two planes of chroma with half as many rows and columns
+# Luma and chroma of eight bits in planes of their own: how many columns and rows of pixels share a value of chroma.
+_SHARED = {
+    "yuv420p": (2, 2),
+    "yuvj420p": (2, 2),
+    "nv12": (2, 2),
+    "yuv422p": (2, 1),
+    "yuvj422p": (2, 1),
+    "yuv444p": (1, 1),
+    "yuvj444p": (1, 1),
+}
 _LUMA, _CHROMA = range(100, 156), range(92, 168, 4)  # of no colour that BGR cannot hold
 
 
 def raster(picture: VideoFrame, turns: int) -> Callable[[], Pixels]:
     """What gives the pixels, turned counter-clockwise by quarter `turns`: a `Raster` where that can be quicker."""
-    if picture.format.name in _PLANAR and not turns:
+    if picture.format.name not in _SHARED:
+        return partial(_turned, picture, turns)
+    if not turns:
         return _Planar(picture)
-    return partial(_turned, picture, turns)
+    if picture.width % 2 or picture.height % 2:  # the last value of chroma, of one column or row, would be the first
+        return partial(_turned, picture, turns)
+    return _Turned(_Planar(picture), turns)
 
 
 def _turned(picture: VideoFrame, turns: int) -> Pixels:
-    pixels = _to_bgr(picture)
+    return _turn(_to_bgr(picture), turns)
+
+
+def _turn(pixels: Pixels, turns: int) -> Pixels:
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
@@ -36,47 +52,92 @@ def _to_bgr(picture: VideoFrame) -> Pixels:
 
 
 class _Planar:
-    def __init__(self, picture: VideoFrame) -> None:
-        self.width = picture.width
-        self.height = picture.height
+    """A picture of one of the `_SHARED` layouts, or the part of it from `left`, `top` to `right`, `bottom`."""
+
+    def __init__(self, picture: VideoFrame, box: tuple[int, int, int, int] | None = None) -> None:
         self._picture = picture
+        self._box = left, top, right, bottom = box or (0, 0, picture.width, picture.height)
+        self.width = right - left
+        self.height = bottom - top
 
     def __call__(self) -> Pixels:
-        return _to_bgr(self._picture)
-
-    def part(self, left: int, top: int, right: int, bottom: int) -> Pixels:
-        part = VideoFrame(right - left, bottom - top, self._picture.format.name)
+        if (self.width, self.height) == (self._picture.width, self._picture.height):
+            return _to_bgr(self._picture)
+        part = VideoFrame(self.width, self.height, self._picture.format.name)
         part.colorspace, part.color_range = self._picture.colorspace, self._picture.color_range
-        for onto, plane in zip(_planes(part), self._cut(left, top, right, bottom), strict=True):
+        for onto, plane in zip(_planes(part), self._cut(), strict=True):
             onto[:] = plane
         return _to_bgr(part)
 
-    def shrunk(self, factor: int, left: int, top: int, right: int, bottom: int) -> Pixels:
+    def shrunk(self, factor: int) -> Pixels:
         """Converted when it is small: of the chroma there are no more pixels than at half the size anyway."""
-        luma, *chroma = self._cut(left, top, right, bottom)
-        small = halved(luma, factor)
-        height, width = small.shape
-        planes = [small, *(halved(plane, factor // 2)[:height, :width] for plane in chroma)]
-        colours = cv2.merge(planes)
+        columns, rows = _SHARED[self._picture.format.name]
+        luma, *chroma = self._cut()
+        # Of chroma with more rows than columns some are left out: means of them would take longer than all the rest.
+        planes = [halved(luma, factor), *(halved(plane[:: columns // rows], factor // columns) for plane in chroma)]
+        height, width = planes[0].shape
+        colours = cv2.merge([plane[:height, :width] for plane in planes])
         return cast(Pixels, cv2.transform(colours, _matrix(*_colours(self._picture)), dst=colours))
 
-    def _cut(self, left: int, top: int, right: int, bottom: int) -> list[Pixels]:
-        """The planes' pixels of a part of the picture; left and top are even."""
+    def grey(self, width: int, height: int) -> Pixels:
+        return cast(Pixels, cv2.resize(self._cut()[0], (width, height), interpolation=cv2.INTER_NEAREST))
+
+    def window(self, left: int, top: int, right: int, bottom: int) -> "_Planar":
+        x, y, _, _ = self._box
+        return _Planar(self._picture, (x + left, y + top, x + right, y + bottom))
+
+    def _cut(self) -> list[Pixels]:
+        """The planes' pixels; left and top are even."""
+        left, top, right, bottom = self._box
         luma, *chroma = _planes(self._picture)
-        rows, columns = slice(top // 2, (bottom + 1) // 2), slice(left // 2, (right + 1) // 2)
-        return [luma[top:bottom, left:right], *(plane[rows, columns] for plane in chroma)]
+        columns, rows = _SHARED[self._picture.format.name]
+        part = slice(top // rows, -(-bottom // rows)), slice(left // columns, -(-right // columns))
+        return [luma[top:bottom, left:right], *(plane[part] for plane in chroma)]
+
+
+class _Turned:
+    """What a raster shows, turned counter-clockwise by quarter `turns`. It has an even number of columns and rows."""
+
+    def __init__(self, upright: Raster, turns: int) -> None:
+        self._upright = upright
+        self._turns = turns
+        self.width, self.height = self._size(upright.width, upright.height)
+
+    def __call__(self) -> Pixels:
+        return _turn(self._upright(), self._turns)
+
+    def shrunk(self, factor: int) -> Pixels:
+        # What does not fill a block is cut off here at the right and bottom, not there.
+        whole = self._there(0, 0, self.width // factor * factor, self.height // factor * factor)
+        return _turn(whole.shrunk(factor), self._turns)
 
     def grey(self, width: int, height: int) -> Pixels:
-        luma = _planes(self._picture)[0]
-        return cast(Pixels, cv2.resize(luma, (width, height), interpolation=cv2.INTER_NEAREST))
+        return _turn(self._upright.grey(*self._size(width, height)), self._turns)
+
+    def window(self, left: int, top: int, right: int, bottom: int) -> "_Turned":
+        return _Turned(self._there(left, top, right, bottom), self._turns)
+
+    def _size(self, width: int, height: int) -> tuple[int, int]:
+        """Of what has this size here, there, and the other way round."""
+        return (height, width) if self._turns % 2 else (width, height)
+
+    def _there(self, left: int, top: int, right: int, bottom: int) -> Raster:
+        """A part that is here, as it is before it is turned."""
+        width, height = self.width, self.height
+        for _ in range(self._turns):
+            left, top, right, bottom = height - bottom, left, height - top, right
+            width, height = height, width
+        return self._upright.window(left, top, right, bottom)
 
 
 def _planes(picture: VideoFrame) -> list[Pixels]:
-    """The planes (rows, columns), in the picture's own memory."""
-    return [
-        np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
-        for plane in picture.planes
-    ]
+    """Luma (rows, columns) and chroma, in one plane (rows, columns, 2) or two, in the picture's own memory."""
+    rows = [np.frombuffer(memoryview(each), np.uint8).reshape(-1, each.line_size) for each in picture.planes]
+    sizes = [(each.height, each.width) for each in picture.planes]
+    if picture.format.name == "nv12":
+        height, width = sizes[1]
+        return [rows[0][: picture.height, : picture.width], rows[1][:height, : 2 * width].reshape(height, width, 2)]
+    return [each[:height, :width] for each, (height, width) in zip(rows, sizes, strict=True)]
 
 
 def _colours(picture: VideoFrame) -> tuple[str, int, int]:
@@ -89,7 +150,8 @@ def _matrix(layout: str, colorspace: int, color_range: int) -> Floats:
     grid = np.array(np.meshgrid(_LUMA, _CHROMA, _CHROMA)).reshape(3, -1).astype(np.uint8)
     picture = VideoFrame(2 * grid.shape[1], 2, layout)
     picture.colorspace, picture.color_range = colorspace, color_range
-    for plane, values in zip(_planes(picture), grid, strict=True):
+    planes = [channel for plane in _planes(picture) for channel in np.atleast_3d(plane).transpose(2, 0, 1)]
+    for plane, values in zip(planes, grid, strict=True):
         plane[:] = np.repeat(values, plane.shape[1] // len(values))
     made = _to_bgr(picture)[0, ::2].astype(np.float64)
     known = np.concatenate([grid.T, np.ones((grid.shape[1], 1))], 1)
