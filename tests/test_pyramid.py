@@ -133,7 +133,7 @@ def test_a_crowd_has_it_converted_once() -> None:
 
 
 LAYOUTS = [
-    *((layout, 1) for layout in ("yuv420p", "nv12", "yuv422p", "yuv444p")),
+    *((layout, 1) for layout in ("yuv420p", "yuv420p10le", "nv12", "p010le", "yuv422p", "yuv444p")),
     *((layout, 2) for layout in ("yuvj420p", "yuvj422p", "yuvj444p")),
 ]
 
@@ -185,7 +185,7 @@ def test_colour_spaces_are_told_apart() -> None:
     assert np.abs(shown[1] - (30, 60, 200)).max() <= 3 < np.abs(shown[0] - (30, 60, 200)).max()
 
 
-@pytest.mark.parametrize("layout", ["yuv420p10le", "yuyv422", "gray", "rgb24"])
+@pytest.mark.parametrize("layout", ["yuv420p12le", "yuyv422", "gray", "rgb24"])
 @pytest.mark.parametrize("turns", [0, 1])
 def test_other_layouts_are_converted_whole(layout: str, turns: int) -> None:
     pixels = scene(64, 48)

@@ -12,16 +12,20 @@ from av.video.reformatter import VideoReformatter
 from streamer.analysis.pyramid import Raster, halved
 from streamer.face import Floats, Pixels
 
-# Luma and chroma of eight bits in planes of their own: how many columns and rows of pixels share a value of chroma.
+# Luma and chroma in planes of their own: how many columns and rows of pixels share a value of chroma.
 _SHARED = {
     "yuv420p": (2, 2),
     "yuvj420p": (2, 2),
+    "yuv420p10le": (2, 2),
     "nv12": (2, 2),
+    "p010le": (2, 2),
     "yuv422p": (2, 1),
     "yuvj422p": (2, 1),
     "yuv444p": (1, 1),
     "yuvj444p": (1, 1),
 }
+_PAIRED = "nv12", "p010le"  # both values of chroma are side by side in one plane
+_STEPS = {"yuv420p10le": 4, "p010le": 256}  # of values of two bytes: how many are one step of eight bits
 _LUMA, _CHROMA = range(100, 156), range(92, 168, 4)  # of no colour that BGR cannot hold
 
 
@@ -76,15 +80,19 @@ class _Planar:
         # Of chroma with more rows than columns some are left out: means of them would take longer than all the rest.
         planes = [halved(luma, factor), *(halved(plane[:: columns // rows], factor // columns) for plane in chroma)]
         height, width = planes[0].shape
-        colours = cv2.merge([plane[:height, :width] for plane in planes])
+        colours = self._in_bytes(cv2.merge([plane[:height, :width] for plane in planes]))
         return cast(Pixels, cv2.transform(colours, _matrix(*_colours(self._picture)), dst=colours))
 
     def grey(self, width: int, height: int) -> Pixels:
-        return cast(Pixels, cv2.resize(self._cut()[0], (width, height), interpolation=cv2.INTER_NEAREST))
+        return self._in_bytes(cv2.resize(self._cut()[0], (width, height), interpolation=cv2.INTER_NEAREST))
 
     def window(self, left: int, top: int, right: int, bottom: int) -> "_Planar":
         x, y, _, _ = self._box
         return _Planar(self._picture, (x + left, y + top, x + right, y + bottom))
+
+    def _in_bytes(self, values: cv2.typing.MatLike) -> Pixels:
+        step = _STEPS.get(self._picture.format.name)
+        return cast(Pixels, cv2.convertScaleAbs(values, alpha=1 / step) if step else values)
 
     def _cut(self) -> list[Pixels]:
         """The planes' pixels; left and top are even."""
@@ -131,13 +139,16 @@ class _Turned:
 
 
 def _planes(picture: VideoFrame) -> list[Pixels]:
-    """Luma (rows, columns) and chroma, in one plane (rows, columns, 2) or two, in the picture's own memory."""
-    rows = [np.frombuffer(memoryview(each), np.uint8).reshape(-1, each.line_size) for each in picture.planes]
-    sizes = [(each.height, each.width) for each in picture.planes]
-    if picture.format.name == "nv12":
-        height, width = sizes[1]
-        return [rows[0][: picture.height, : picture.width], rows[1][:height, : 2 * width].reshape(height, width, 2)]
-    return [each[:height, :width] for each, (height, width) in zip(rows, sizes, strict=True)]
+    """Luma (rows, columns) and chroma, in one plane (rows, columns, 2) or two, in the picture's own memory; of one or
+    two bytes each.
+    """
+    layout, planes = picture.format.name, list[Pixels]()
+    kind = np.dtype(np.uint16 if layout in _STEPS else np.uint8)
+    for n, plane in enumerate(picture.planes):
+        rows = np.frombuffer(memoryview(plane), kind).reshape(-1, plane.line_size // kind.itemsize)[: plane.height]
+        paired = layout in _PAIRED and n == 1
+        planes.append(rows[:, : 2 * plane.width].reshape(-1, plane.width, 2) if paired else rows[:, : plane.width])
+    return planes
 
 
 def _colours(picture: VideoFrame) -> tuple[str, int, int]:
@@ -151,7 +162,7 @@ def _matrix(layout: str, colorspace: int, color_range: int) -> Floats:
     picture = VideoFrame(2 * grid.shape[1], 2, layout)
     picture.colorspace, picture.color_range = colorspace, color_range
     planes = [channel for plane in _planes(picture) for channel in np.atleast_3d(plane).transpose(2, 0, 1)]
-    for plane, values in zip(planes, grid, strict=True):
+    for plane, values in zip(planes, grid.astype(planes[0].dtype) * _STEPS.get(layout, 1), strict=True):
         plane[:] = np.repeat(values, plane.shape[1] // len(values))
     made = _to_bgr(picture)[0, ::2].astype(np.float64)
     known = np.concatenate([grid.T, np.ones((grid.shape[1], 1))], 1)
