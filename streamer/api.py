@@ -3,12 +3,13 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Awaitable, Coroutine
+from concurrent.futures import CancelledError, Future
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from streamer.analyst import DEMO, PORTRAIT
 from streamer.config import Settings, StreamSettings
-from streamer.errors import PictureError
+from streamer.errors import NotRunningError, PictureError, StreamerError
 from streamer.face import Face, FrameResult, Pixels
 from streamer.inference.models import Workshop
 from streamer.media.budget import DecodingBudget
@@ -38,12 +39,15 @@ class FaceAnalyzer:
         self._workshop = Workshop(self._settings)
         self._workshop.models(self._still)
         self._decoding = DecodingBudget(self._workshop.engine.threads)
+        self._closed = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="FaceAnalyzer", daemon=True)
         self._thread.start()
 
     def analyze(self, picture: Pixels) -> list[Face]:
-        """The faces in a picture, uint8 (height, width, 3) BGR, largest first. Raises PictureError, DeviceError."""
+        """The faces in a picture, uint8 (height, width, 3) BGR, largest first. Raises PictureError, DeviceError,
+        NotRunningError.
+        """
         if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != "uint8" or 0 in picture.shape:
             raise PictureError(
                 f"a picture is uint8 (height, width, 3) BGR, not {picture.dtype} {picture.shape}",
@@ -55,7 +59,8 @@ class FaceAnalyzer:
         """Results of a source, frame by frame, tracked and smoothed; `url` as for `streamer run --source`. Their pixels
         are what the settings' `privacy` allows to be shown.
 
-        Ends with a file; a live source is opened again when it is lost. Raises SourceError for a file that fails.
+        Ends with a file; a live source is opened again when it is lost. Raises SourceError for a file that fails,
+        NotRunningError.
         """
         models = await asyncio.to_thread(self._workshop.models, self._live)
         portrait = await asyncio.to_thread(self._workshop.picture, PORTRAIT) if url == DEMO else None
@@ -64,17 +69,28 @@ class FaceAnalyzer:
         if self._settings.privacy.blur:
             stream = stream.overlooking_nobody()
         items = analyse_stream(stream, lambda share: keep_open(stream, share, host, Tally()), models)
+        busy = asyncio.Lock()  # who no longer waits for the next result must not close before that has noticed
+
+        async def alone(work: Awaitable[T]) -> T:
+            async with busy:
+                return await work
+
         try:
-            while (item := await self._here(anext(items, None))) is not None:
+            while (item := await self._here(alone(anext(items, None)))) is not None:
                 if isinstance(item, FrameResult):
                     yield veil.over(item)
                 elif item.state == "ended" and item.error is not None:
                     raise item.error
         finally:
-            await self._here(items.aclose())
+            if not self._closed:
+                await self._here(alone(items.aclose()))
 
     def close(self) -> None:
-        """Wait for what still runs and end the thread."""
+        """End what still runs, and the thread. Who waits for a result or asks for one later gets a NotRunningError."""
+        if self._closed:
+            return
+        self._closed = True
+        asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._workshop.close()
@@ -88,13 +104,36 @@ class FaceAnalyzer:
     ) -> None:
         self.close()
 
+    @staticmethod
+    def _over() -> StreamerError:
+        return NotRunningError("this analyzer has been closed", "make another one")
+
+    def _begin(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
+        """`work` in the analyzer's own loop, to which the turns for the machine belong."""
+        if self._closed:
+            work.close()
+            raise self._over()
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+        try:
+            return self._begin(work).result()
+        except CancelledError:
+            raise self._over() from None
 
-    async def _here(self, work: Awaitable[T]) -> T:
-        """`work` done in the analyzer's own loop, awaited in the caller's: infer requests belong to one loop."""
+    async def _here(self, work: Coroutine[Any, Any, T]) -> T:
+        begun = self._begin(work)
+        try:
+            return await asyncio.wrap_future(begun)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if begun.cancelled() and self._closed and task is not None and not task.cancelling():
+                raise self._over() from None
+            raise
 
-        async def wrapped() -> T:
-            return await work
 
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(wrapped(), self._loop))
+async def _cancel_others() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)

@@ -142,9 +142,9 @@ class StreamSettings(_Strict, frozen=True):
     `interval` seconds (0: in each picture) and followed in between; on a machine that is too busy those of a camera
     less often, but at least every `interval_max` seconds; and only where more than a share `motion` of the picture has
     changed (0: always). Where all of them are large YuNet reads pictures at half the size, but every `full_interval`
-    seconds one in full, to find small ones (0: all); where searches are rarer, about one in five. Only faces whose
-    centre is inside the polygon `region` and outside of all `masks` count; points are x, y as shares of width and
-    height of the picture as displayed.
+    seconds one in full, to find small ones (0: all); on a machine that is too busy later, by four times what searches
+    are. Only faces whose centre is inside the polygon `region` and outside of all `masks` count; points are x, y as
+    shares of width and height of the picture as displayed.
     """
 
     url: str
@@ -179,10 +179,10 @@ class StreamSettings(_Strict, frozen=True):
             raise ValueError("retry_max is less than retry_min")
 
     def overlooking_nobody(self) -> "StreamSettings":
-        """These, for pictures in which faces must be blurred: who comes between two searches, or is too small for a
-        quick one, would be shown.
+        """These, for pictures in which faces must be blurred: who comes between two searches, changes too little of the
+        picture or is too small for a quick look would be shown.
         """
-        return msgspec.structs.replace(self, interval_max=self.interval, full_interval=0.0)
+        return msgspec.structs.replace(self, interval_max=self.interval, full_interval=0.0, motion=0.0)
 
 
 class TokenSettings(_Strict, frozen=True):

@@ -21,6 +21,7 @@ from streamer.config import StreamSettings
 from streamer.face import Detections, Face, Float64s, Frame, FrameResult, Pixels, no_pixels
 from streamer.flow import each, ordered
 from streamer.inference.describer import Asked
+from streamer.inference.detectors import Known
 from streamer.inference.models import Models
 from streamer.media.source import SUPERSEDED, StateChange
 from streamer.turns import Share
@@ -82,7 +83,6 @@ class _Seen(msgspec.Struct, eq=False):
     picture: Pyramid | None = None
     thumbnail: Pixels | None = None
     found: Detections | None = None
-    read: Detections | None = None  # by the detector, in what it was shown
     everything: Detections = Detections.none()  # that the detector found, whether it counts or not
     tracked: Tracked = NOBODY
     place_held: float = 0.0
@@ -91,11 +91,11 @@ class _Seen(msgspec.Struct, eq=False):
 
 
 class _FullReading:
-    """The `faces` that score enough in a picture, anywhere in it, once it is `done`; None if it was not read."""
+    """What is `known` of a stream's faces once a picture has been read in full, and that is `done`."""
 
     def __init__(self) -> None:
         self.done = asyncio.Event()
-        self.faces: Detections | None = None
+        self.known = Known()
 
 
 class _Path:
@@ -113,9 +113,10 @@ class _Path:
         self._searches = Pace(stream.interval)
         self._faint = track.faint
         # A glance may be the last look before the picture is still for long.
-        self._glances = stream.full_interval > stream.interval and not stream.motion
+        self._glances = models.detector.glances and stream.full_interval > stream.interval and not stream.motion
         self._full_searches = Pace(stream.full_interval)
         self._full_reading = _FullReading()  # the newest
+        self._full_reading.done.set()
         self._motion = MotionGate(stream.motion)
         self._regions = Regions(stream.region, stream.masks)
         self._cuts = CutDetector(track.cut)
@@ -167,34 +168,44 @@ class _Path:
 
     async def _search(self, seen: _Seen) -> None:
         """Look for faces; which of the readings is a full one is known by the times alone, and so are the results."""
-        if not self._glances or self._full_searches.due(seen.frame.at):
+        offload, before = self._models.engine.offload_frame, self._full_reading
+        if not self._glances:
+            await offload(self._detect, seen, before.known)
+        elif not self._full_searches.due(seen.frame.at):
+            await before.done.wait()
+            await offload(self._detect, seen, before.known, True)
+        else:
             reading = self._full_reading = _FullReading()
             try:
-                await self._models.engine.offload_frame(self._detect, seen)
-                if seen.read is not None:
-                    reading.faces = seen.read[seen.read.scores >= self._faint]
+                await before.done.wait()
+                reading.known = before.known  # and stays so if this reading fails
+                reading.known = await offload(self._detect, seen, before.known)
             finally:
                 reading.done.set()
-        else:
-            reading = self._full_reading
-            await reading.done.wait()
-            await self._models.engine.offload_frame(self._detect, seen, reading.faces)
 
-    def _detect(self, seen: _Seen, known: Detections | None = None) -> None:
+    def _detect(self, seen: _Seen, known: Known, glance: bool = False) -> Known:
+        """Read the picture, and tell what is known afterwards."""
         frame, start = seen.frame, time.perf_counter()
         seen.picture = picture = _pyramid(frame)
         window = self._window(picture)
         moved = self._motion.update(window, frame.at)
         ready = time.perf_counter()
         seen.timings["prepare"] = _ms(start, ready)
-        if moved:
-            detector = self._models.detector
-            found = detector.search(window, self._faint, known) if self._glances else detector(window)
-            seen.read = found
-            seen.everything = self._regions.placed(found, frame.width, frame.height)
-            seen.found = self._regions.counted(found, frame.width, frame.height)
-            seen.thumbnail = thumbnail(picture)
-            seen.timings["detect"] = _ms(ready)
+        if not moved:
+            return known
+        detector = self._models.detector
+        if not self._glances:
+            found = detector(window)
+        else:
+            found = (detector.glance if glance else detector.search)(window, self._faint, known)
+        seen.everything = self._regions.placed(found, frame.width, frame.height)
+        counts = self._regions.counts(seen.everything, frame.width, frame.height)
+        seen.found = seen.everything[counts]
+        seen.thumbnail = thumbnail(picture)
+        if self._glances and not glance:
+            known = detector.remember(window, found[counts & (found.scores >= self._faint)], known)
+        seen.timings["detect"] = _ms(ready)
+        return known
 
     def _track(self, seen: _Seen) -> None:
         start, at = time.perf_counter(), seen.frame.at
@@ -219,7 +230,8 @@ class _Path:
             seen.faces = self._models.describe.carried(tracked, seen.place_held, seen.looks_held)
         elif len(tracked.ids):
             asked = Asked(seen.picture, tracked.detections, tracked.ids, seen.looks_held)
-            seen.faces = await self._models.described(asked)
+            seen.faces, took = await self._models.described(asked)
+            start = time.perf_counter() - took  # what the picture waited is no cost of it
         seen.timings["describe"] = _ms(start)
 
     def smooth(self, item: _Seen | Item) -> FrameResult | StateChange:
@@ -228,7 +240,8 @@ class _Path:
         if isinstance(item, Frame):
             return self._skipped(item)
         start = time.perf_counter()
-        self._looks.judged(item.faces)
+        if item.frame.live:  # of a file's frames more or fewer may be on their way, but their results are the same
+            self._looks.judged(item.faces)
         faces = self._smoother.update(item.faces, item.frame.at, self._keep_raw)
         item.timings["smooth"] = _ms(start)
         if self._is_old(item.frame):

@@ -13,7 +13,7 @@ import streamer
 from streamer import FaceAnalyzer, FrameResult
 from streamer.bench.scene import CLIP_FRAMES
 from streamer.config import Settings
-from streamer.errors import ConfigError, NotFoundError, PictureError
+from streamer.errors import ConfigError, NotFoundError, NotRunningError, PictureError
 from streamer.face import Face, Pixels
 
 
@@ -80,3 +80,39 @@ def test_the_package_offers_what_it_names() -> None:
         assert getattr(streamer, name) is not None
     with pytest.raises(AttributeError):
         streamer.nothing  # noqa: B018  # the look-up is the test
+
+
+async def test_who_is_cancelled_while_he_waits_for_a_result_is_just_that(analyzer: FaceAnalyzer) -> None:
+    async def watch(seen: asyncio.Event) -> None:
+        async for _ in analyzer.stream("demo"):
+            seen.set()
+
+    for _ in range(5):
+        seen = asyncio.Event()
+        watching = asyncio.create_task(watch(seen))
+        await asyncio.wait_for(seen.wait(), 30)
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+
+
+async def test_nobody_waits_for_an_analyzer_that_was_closed(settings: Settings, portrait: Pixels) -> None:
+    analyzer, seen = FaceAnalyzer("realtime", settings=settings), asyncio.Event()
+
+    async def watch() -> None:
+        async for _ in analyzer.stream("demo"):
+            seen.set()
+
+    watching = asyncio.create_task(watch())
+    await asyncio.wait_for(seen.wait(), 30)
+    asking = [asyncio.create_task(asyncio.to_thread(analyzer.analyze, portrait)) for _ in range(4)]
+    await asyncio.to_thread(analyzer.close)
+    with pytest.raises(NotRunningError, match="closed"):
+        await asyncio.wait_for(watching, 30)
+    for answer in await asyncio.wait_for(asyncio.gather(*asking, return_exceptions=True), 30):
+        assert isinstance(answer, NotRunningError) or len(answer) == 1  # type: ignore[arg-type]
+    with pytest.raises(NotRunningError, match="closed"):
+        analyzer.analyze(portrait)
+    with pytest.raises(NotRunningError, match="closed"):
+        await anext(analyzer.stream("demo"))
+    analyzer.close()

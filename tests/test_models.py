@@ -19,7 +19,7 @@ from streamer.face import EMOTIONS, Detections, Face, Pixels
 from streamer.inference import detectors
 from streamer.inference.crops import fill_letterbox, warp
 from streamer.inference.describer import Asked
-from streamer.inference.detectors import YuNet
+from streamer.inference.detectors import Known, YuNet
 from streamer.inference.models import Models, Workshop
 from streamer.inference.runtime import Engine
 from streamer.pipeline import analyse_picture
@@ -89,28 +89,36 @@ def test_large_faces_are_read_at_half_the_size_and_no_others(
         widths.append(box.inner[0])
         return fill_letterbox(picture, box, mirrored)
 
-    def searched(pixels: Pixels, known: Detections | None = None) -> tuple[Detections, list[int]]:
+    def read(pixels: Pixels, known: Known, *, glance: bool = False) -> tuple[Detections, list[int], Known]:
         widths.clear()
-        found = realtime.detector.search(Pyramid.of(pixels), 0.6, known)
-        return found[found.scores >= 0.6], list(widths)
+        picture = Pyramid.of(pixels)
+        found = (realtime.detector.glance if glance else realtime.detector.search)(picture, 0.6, known)
+        found = found[found.scores >= 0.6]
+        return found, list(widths), known if glance else realtime.detector.remember(picture, found, known)
 
     monkeypatch.setattr(detectors, "fill_letterbox", noted)
     full, half = 853, 427
     large, small = on_grey(portrait, 512), on_grey(portrait, 160)
-    found, how = searched(large)
-    assert how == [full, half]
+    found, how, known = read(large, Known())
+    assert how == [half, full]
     assert len(found) == 1
-    again, how = searched(large, found)
+    again, how, _ = read(large, known, glance=True)
     assert how == [half]
     np.testing.assert_array_equal(again.boxes, found.boxes, "a box does not tremble between the two")
-    assert searched(large, Detections.none())[1] == [half]
-    tiny, how = searched(small)
-    assert how == [full]
+    assert read(large, Known(), glance=True)[1] == [half]
+    tiny, how, seen = read(small, known)
     assert len(tiny) == 1
-    assert searched(small, tiny)[1] == [full]
-    moved, how = searched(np.ascontiguousarray(large[:, ::-1]), found)
+    assert not seen.high
+    assert read(small, seen, glance=True)[1] == [full]
+    moved, how, _ = read(np.ascontiguousarray(large[:, ::-1]), known, glance=True)
     assert how == [half, full], "who is not where he was is looked for in full"
     assert len(moved) == 1
+    # Boxes are not those of another size as soon as a small face is not seen.
+    _, how, known = read(large, seen)
+    assert (how, known.high) == ([full], False)
+    assert [len(faces) for faces in (known.seen, known.missed)] == [1, 1]
+    _, how, known = read(large, known)
+    assert (how, known.high) == ([full], True)
 
 
 def test_who_is_sure_in_full_alone_is_not_lost_to_a_faint_box_at_half_the_size(
@@ -120,16 +128,39 @@ def test_who_is_sure_in_full_alone_is_not_lost_to_a_faint_box_at_half_the_size(
     boxes = np.array([[100, 100, 300, 350], [700, 100, 900, 350]], np.float32)
     points = np.zeros((2, 5, 2), np.float32)
 
+    faint = 0.36
+
     def read(_scores: object, _offsets: object, box: Letterbox, _least: float, _iou: float) -> Detections:
-        scores = [0.95, 0.84] if box.inner[0] == 853 else [0.95, 0.36]
+        scores = [0.95, 0.84] if box.inner[0] == 853 else [0.95, faint]
         return Detections(boxes + (box.inner[0] == 853), np.array(scores, np.float32), points)
 
     monkeypatch.setattr(decode, "yunet", read)
     picture = Pyramid.of(np.zeros((720, 1280, 3), np.uint8))
-    found = realtime.detector.search(picture, 0.6)
+    found = realtime.detector.search(picture, 0.6, Known())
     np.testing.assert_array_equal(found.boxes, [boxes[0], boxes[1] + 1])
     np.testing.assert_allclose(found.scores, [0.95, 0.84])
-    np.testing.assert_array_equal(realtime.detector.search(picture, 0.6, found).boxes, found.boxes)
+    known = realtime.detector.remember(picture, found, Known())
+    np.testing.assert_array_equal(realtime.detector.glance(picture, 0.6, known).boxes, found.boxes)
+    faint = 0.65  # enough to be followed, and not to be shown for the first time
+    found = realtime.detector.search(picture, 0.6, Known())
+    np.testing.assert_array_equal(found.boxes, boxes)
+    np.testing.assert_allclose(found.scores, [0.95, 0.84])
+
+
+def test_two_faces_that_overlap_are_not_seen_in_one(realtime: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of people who pass each other."""
+    boxes = np.array([[100, 100, 300, 350], [200, 100, 400, 350]], np.float32)
+
+    def read(_scores: object, _offsets: object, box: Letterbox, _least: float, _iou: float) -> Detections:
+        count = 2 if box.inner[0] == 853 else 1
+        return Detections(boxes[:count], np.full(count, 0.9, np.float32), np.zeros((count, 5, 2), np.float32))
+
+    monkeypatch.setattr(decode, "yunet", read)
+    picture = Pyramid.of(np.zeros((720, 1280, 3), np.uint8))
+    found = realtime.detector.search(picture, 0.6, Known())
+    assert len(found) == 2
+    known = realtime.detector.remember(picture, found, Known())
+    assert len(realtime.detector.glance(picture, 0.6, known)) == 2
 
 
 LOOKED_AT = (None, np.zeros(1), None, np.array([0.3]))

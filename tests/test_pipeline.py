@@ -15,10 +15,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from streamer.analysis.geometry import iou_matrix
+from streamer.analysis.geometry import Letterbox, iou_matrix
+from streamer.analysis.pyramid import Pyramid
 from streamer.config import Polygon, StreamSettings
+from streamer.configfile import data_folder
 from streamer.face import Face, Frame, FrameResult, Pixels, no_pixels
-from streamer.inference.models import Models
+from streamer.inference import detectors
+from streamer.inference.crops import fill_letterbox
+from streamer.inference.models import Models, Workshop
 from streamer.media.source import Tally, keep_open
 from streamer.pipeline import Source, analyse_stream
 from streamer.records import frame_record
@@ -108,6 +112,37 @@ async def test_beside_a_large_face_a_small_one_is_seen_by_the_next_full_reading(
     assert len({tuple(face.box.tolist()) for result in results[:first] for face in result.faces}) == 1
     results = await analysed(recorded(scene), realtime, full_interval=0)
     assert [len(result.faces) for result in results] == [1] * 8 + [2] * 12
+
+
+async def test_a_small_face_that_one_full_reading_misses_is_looked_for_in_the_next_picture(
+    realtime: Models, portrait: Pixels
+) -> None:
+    alone, *_, both = joined_by_a_small_one(portrait)
+    scene = [both] * 20
+    scene[4] = alone  # the second one that is read in full
+    results = await analysed(recorded(scene), realtime)
+    assert [len(result.faces) for result in results] == [2] * 4 + [1] + [2] * 15
+    assert {face.track_id for result in results for face in result.faces} == {1, 2}
+
+
+async def test_a_small_face_in_a_mask_does_not_have_all_pictures_read_in_full(
+    realtime: Models, portrait: Pixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    widths: list[int] = []
+
+    def noted(picture: Pyramid, box: Letterbox) -> Pixels:
+        widths.append(box.inner[0])
+        return fill_letterbox(picture, box)
+
+    monkeypatch.setattr(detectors, "fill_letterbox", noted)
+    both = joined_by_a_small_one(portrait)[-1]
+    corner = ((0.8, 0.8), (1.0, 0.8), (1.0, 1.0), (0.8, 1.0))
+    results = await analysed(recorded([both] * 15), realtime, masks=(corner,))
+    assert [len(result.faces) for result in results] == [1] * 15
+    assert [widths.count(width) for width in (427, 853)] == [15, 4]
+    widths.clear()
+    await analysed(recorded([both] * 15), realtime)
+    assert [widths.count(width) for width in (427, 853)] == [1, 15]
 
 
 async def test_a_small_face_that_comes_right_before_all_is_still_is_seen(realtime: Models, portrait: Pixels) -> None:
@@ -251,6 +286,34 @@ async def test_on_a_busy_machine_a_cameras_looks_are_held_and_a_files_never(
             assert the_face(after).quality == the_face(before).quality
     assert not any(the_face(result).looks_held for result in file)
     assert sum(the_face(result).looks_held > 0 for result in alone) < len(alone) / 2, "on a machine that is not busy"
+
+
+async def test_whose_looks_are_due_in_a_file_does_not_depend_on_who_takes_the_results(
+    workshop: Workshop, pictures: list[Pixels], tmp_path: Path
+) -> None:
+    pipeline = tmp_path / "calm.toml"
+    text = (data_folder("pipelines") / "realtime.toml").read_text()
+    pipeline.write_text(text.replace("interval = 0.0", "interval = 0.4"))
+    models = await asyncio.to_thread(workshop.models, str(pipeline))
+    blurred = [cv2.GaussianBlur(picture, (0, 0), 4).astype(np.uint8) for picture in pictures]
+    scene = [(blurred if n // 4 % 2 else pictures)[n % 50] for n in range(60)]
+    held: list[list[float]] = []
+    for pause in (0.0, 0.05):
+        held.append([])
+        async with aclosing(analyse_stream(StreamSettings("file"), recorded(scene), models)) as results:
+            async for result in results:
+                held[-1] += [face.looks_held for face in result.faces] if isinstance(result, FrameResult) else []
+                await asyncio.sleep(pause)
+    assert held[0] == held[1]
+    assert 0 < held[0].count(0) < len(held[0]) / 2
+
+
+async def test_what_a_picture_waits_for_others_is_no_stage_of_its_own(realtime: Models, pictures: list[Pixels]) -> None:
+    start = time.perf_counter()
+    results = await analysed(recorded(pictures), realtime)
+    took = 1000 * (time.perf_counter() - start)
+    stages = sum(result.timings["detect"] + result.timings["describe"] for result in results)
+    assert stages < took * realtime.engine.threads
 
 
 async def test_on_a_busy_machine_a_cameras_faces_are_looked_for_less_often(

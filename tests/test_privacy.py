@@ -231,9 +231,9 @@ async def test_who_is_not_told_is_blurred(realtime: Models, pictures: list[Pixel
 async def test_where_faces_are_blurred_no_picture_is_read_at_half_the_size(
     settings: Settings, workshop: Workshop, realtime: Models, portrait: Pixels, tmp_path: Path, blur: bool
 ) -> None:
-    """Who is too small for that, and has just come, would be shown."""
+    """Who is too small for that, and has just come, would be shown; and who changes too little to be looked for."""
     report = StreamReport("a")
-    report.settings = StreamSettings(str(tmp_path / "clip.mkv"))
+    report.settings = StreamSettings(str(tmp_path / "clip.mkv"), motion=0.9 if blur else 0.0)
     with av.open(report.settings.url, "w") as file:
         stream = file.add_stream("ffv1", rate=Fraction(25))
         stream.width, stream.height, stream.pix_fmt = 1280, 720, "yuv420p"

@@ -24,6 +24,12 @@ def found_at(*centres: tuple[float, float]) -> Detections:
     return Detections(boxes, scores, np.repeat(middle[:, None], 5, axis=1))
 
 
+def counted(regions: Regions, found: Detections, width: int = WIDTH, height: int = HEIGHT) -> Detections:
+    """Of what was found in the window, in pixels of the picture."""
+    placed = regions.placed(found, width, height)
+    return placed[regions.counts(placed, width, height)]
+
+
 def centres(found: Detections) -> list[list[float]]:
     middle = (found.boxes[:, :2] + found.boxes[:, 2:]) / 2
     np.testing.assert_allclose(found.landmarks, np.repeat(middle[:, None], 5, axis=1))
@@ -35,7 +41,8 @@ def test_by_default_all_counts_wherever_it_is() -> None:
     regions = Regions(WHOLE_PICTURE, ())
     assert regions.window(WIDTH, HEIGHT) == (0, 0, WIDTH, HEIGHT)
     found = found_at((0, 0), (700, -20), (320, 180))
-    assert regions.counted(found, WIDTH, HEIGHT) is found
+    assert regions.placed(found, WIDTH, HEIGHT) is found
+    assert regions.counts(found, WIDTH, HEIGHT).all()
 
 
 @pytest.mark.parametrize(
@@ -54,18 +61,18 @@ def test_only_the_part_that_holds_the_region_is_searched(region: Polygon, window
 
 def test_what_is_found_in_the_window_is_told_in_pixels_of_the_picture() -> None:
     found = found_at((5, 50), (300, 100))
-    counted = Regions(RIGHT_HALF, ()).counted(found, WIDTH, HEIGHT)
-    assert centres(counted) == [[325, 50], [620, 100]]
-    assert counted.scores.tolist() == found.scores.tolist()
+    told = counted(Regions(RIGHT_HALF, ()), found, WIDTH, HEIGHT)
+    assert centres(told) == [[325, 50], [620, 100]]
+    assert told.scores.tolist() == found.scores.tolist()
 
 
 def test_centres_outside_the_region_or_inside_a_mask_do_not_count() -> None:
     found = found_at((100, 50), (600, 300), (320, 180), (321, 182), (-5, 10))
-    assert centres(Regions(TRIANGLE, ()).counted(found, WIDTH, HEIGHT)) == [[100, 50], [320, 180]]
+    assert centres(counted(Regions(TRIANGLE, ()), found, WIDTH, HEIGHT)) == [[100, 50], [320, 180]]
     masked = Regions(WHOLE_PICTURE, (RIGHT_HALF, ((0, 0), (0.2, 0), (0.2, 0.2), (0, 0.2))))
-    assert centres(masked.counted(found, WIDTH, HEIGHT)) == [[-5, 10]]
-    assert len(Regions(TRIANGLE, (TRIANGLE,)).counted(found, WIDTH, HEIGHT)) == 0
-    assert len(masked.counted(Detections.none(), WIDTH, HEIGHT)) == 0
+    assert centres(counted(masked, found, WIDTH, HEIGHT)) == [[-5, 10]]
+    assert len(counted(Regions(TRIANGLE, (TRIANGLE,)), found, WIDTH, HEIGHT)) == 0
+    assert len(counted(masked, Detections.none(), WIDTH, HEIGHT)) == 0
 
 
 def test_shares_hold_for_pictures_of_any_size() -> None:
@@ -74,7 +81,7 @@ def test_shares_hold_for_pictures_of_any_size() -> None:
         left, top, _, _ = regions.window(width, height)
         inner = (width / 2 - left, height / 2 - top)
         outer = (width * 0.8 - left, height / 2 - top)
-        assert centres(regions.counted(found_at(inner, outer), width, height)) == [[width / 2, height / 2]]
+        assert centres(counted(regions, found_at(inner, outer), width, height)) == [[width / 2, height / 2]]
 
 
 @given(POLYGONS, st.integers(1, 4000), st.integers(1, 4000))
@@ -99,6 +106,6 @@ def test_a_window_is_never_empty_and_holds_all_that_counts(region: Polygon, widt
 def test_what_a_mask_hides_is_what_the_same_region_shows(polygon: Polygon, places: list[tuple[int, int]]) -> None:
     shown, hidden = Regions(polygon, ()), Regions(WHOLE_PICTURE, (polygon,))
     left, top, _, _ = shown.window(WIDTH, HEIGHT)
-    inside = centres(shown.counted(found_at(*((x - left, y - top) for x, y in places)), WIDTH, HEIGHT))
-    outside = centres(hidden.counted(found_at(*places), WIDTH, HEIGHT))
+    inside = centres(counted(shown, found_at(*((x - left, y - top) for x, y in places)), WIDTH, HEIGHT))
+    outside = centres(counted(hidden, found_at(*places), WIDTH, HEIGHT))
     assert len(inside) + len(outside) == len(places)

@@ -35,18 +35,13 @@ class Regions:
             return found
         return Detections(found.boxes + np.tile(corner, 2), found.scores, found.landmarks + corner)
 
-    def counted(self, found: Detections, width: int, height: int) -> Detections:
-        """Of what was found in the window of a picture: that with its centre in the region and in no mask, in pixels of
-        the whole picture.
-        """
-        found = self.placed(found, width, height)
-        if self._region is None and not self._masks:
-            return found
-        centres = (found.boxes[:, :2] + found.boxes[:, 2:]) * np.array([0.5 / width, 0.5 / height], np.float32)
-        keep = np.ones(len(found), bool) if self._region is None else _inside(self._region, centres)
+    def counts(self, placed: Detections, width: int, height: int) -> NDArray[np.bool_]:
+        """Which of n faces in a picture (n,) have their centre in the region and in no mask."""
+        centres = (placed.boxes[:, :2] + placed.boxes[:, 2:]) * np.array([0.5 / width, 0.5 / height], np.float32)
+        keep = np.ones(len(placed), bool) if self._region is None else _inside(self._region, centres)
         for mask in self._masks:
             keep &= ~_inside(mask, centres)
-        return found[keep]
+        return keep
 
 
 def _inside(polygon: Floats, points: Floats) -> NDArray[np.bool_]:

@@ -170,11 +170,12 @@ class Limit:
         """All parts: decoding of the recorded frames, at most three times `seconds`, and `seconds` for each model."""
         decoded = _decode(self._stream, self._recording.threads, self._recording.frames, 3 * seconds)
         parts = [Part("decoding", "frame", decoded, 1.0, 1.0)]
-        largest = max((model.shape for model in self._models if model.shape), default=None)
         for task, name, shape, each, rate in self._models:
             unit = "frame" if task == "detection" else "face"
             if shape:
-                title, full = f"{task} ({name} {shape[2]}x{shape[1]})", float(shape == largest)
+                sizes = [math.prod(other.shape) for other in self._models if other.name == name and other.shape]
+                read = float(math.prod(shape) == max(sizes)) if len(sizes) > 1 else each
+                title, full = f"{task} ({name} {shape[2]}x{shape[1]})", read
             else:
                 title, full = f"{task} ({name})", each
             parts.append(Part(title, unit, rate(seconds), each, full))

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,24 +21,47 @@ from streamer.inference.runtime import Engine, Model
 _SMALL, _SEEN = 32.0, 0.1
 _FAINTEST = 0.05  # below there are only more boxes, and nothing in them
 _CERTAIN = 0.65  # on 100 pictures without faces nothing scored higher with YuNet
-_HIGH = 32.0  # pixels of YuNet's input: higher faces are found no better, and placed no better, in a larger one
+_HIGH = 32.0  # pixels of YuNet's input: higher faces are hardly found, or placed, better in a larger one
+_HIGH_AGAIN = 36.0  # and so high all must be once one was not
 _SAME = 0.3  # overlap of two readings of one face, and with where it was a moment ago
+
+
+class Known(msgspec.Struct, frozen=True, eq=False):
+    """Faces that the newest full reading of a stream's pictures `seen`, and those that it `missed` but the one before
+    saw. All of them are `high`: boxes are those of readings at half the size. With both sizes in turns they would
+    tremble.
+    """
+
+    seen: Detections = Detections.none()
+    missed: Detections = Detections.none()
+    high: bool = True
 
 
 class Detector(Protocol):
     """Faces that score `least` are given, too, where that is less than the threshold of the settings."""
 
+    glances: bool = False
+    """Whether `glance` is quicker than `search`. Only then is it of use."""
+
     def __call__(self, picture: Pyramid, least: float = 1.0) -> Detections: ...
 
-    def search(self, picture: Pyramid, sure: float, known: Detections | None = None) -> Detections:
-        """In a picture of a stream, in which only faces that score `sure` count. Given those that were `known` a moment
-        ago it may take far less time, and overlook faces that are far smaller than they.
-        """
+    def search(self, picture: Pyramid, sure: float, known: Known) -> Detections:
+        """A full reading of a picture of a stream, in which only faces that score `sure` count."""
         return self(picture)
+
+    def glance(self, picture: Pyramid, sure: float, known: Known) -> Detections:
+        """A quick one, in which small faces that nobody knows may be overlooked; none that is known is."""
+        return self(picture)
+
+    def remember(self, picture: Pyramid, found: Detections, known: Known) -> Known:
+        """What is known after a search in which those that count were `found`."""
+        return known
 
 
 class YuNet(Detector):
     """One reading, at the picture's own shape and the area of a square of `size`. A few shapes are kept compiled."""
+
+    glances = True
 
     def __init__(self, settings: DetectSettings, graph: Path, engine: Engine) -> None:
         self._settings = settings
@@ -53,31 +77,42 @@ class YuNet(Detector):
     def __call__(self, picture: Pyramid, least: float = 1.0) -> Detections:
         return self._read(picture, 1, _threshold(self._settings, least))
 
-    def search(self, picture: Pyramid, sure: float, known: Detections | None = None) -> Detections:
-        """Where all faces are high, they are always read at half the size: with two in turns boxes would tremble."""
-        half, threshold = None, self._settings.threshold
-        if known is not None and self._all_high(picture, known):
-            half = self._read(picture, 2, threshold)
-            if _seen(known, half[half.scores >= sure]).all():
-                return half
-        full = self._read(picture, 1, threshold)
-        if not self._all_high(picture, full[full.scores >= sure]):
-            return full
-        half = self._read(picture, 2, threshold) if half is None else half
+    def search(self, picture: Pyramid, sure: float, known: Known) -> Detections:
+        self.expect(picture.width, picture.height)
+        if not known.high:
+            return self._read(picture, 1, self._settings.threshold)
+        return self._both(picture, self._read(picture, 2, self._settings.threshold), sure)
+
+    def glance(self, picture: Pyramid, sure: float, known: Known) -> Detections:
+        if not known.high:
+            return self._read(picture, 1, self._settings.threshold)
+        half = self._read(picture, 2, self._settings.threshold)
+        here = half[half.scores >= sure]
+        if _seen(known.seen, here).all() and _seen(known.missed, here).all():
+            return half
+        return self._both(picture, half, sure)
+
+    def remember(self, picture: Pyramid, found: Detections, known: Known) -> Known:
+        missed = known.seen[~_seen(known.seen, found)]
+        least = (_HIGH if known.high else _HIGH_AGAIN) / self._box(picture.width, picture.height, 2).scale[1]
+        heights = [faces.boxes[:, 3] - faces.boxes[:, 1] for faces in (found, missed)]
+        return Known(found, missed, all((each >= least).all() for each in heights))
+
+    def _both(self, picture: Pyramid, half: Detections, sure: float) -> Detections:
+        """The faces of a reading at half the size with what a full one has more: faces, and certainty of them."""
+        full = self._read(picture, 1, self._settings.threshold)
         # Who is sure in full alone is not lost to what is faint at half the size.
         lacking = full[~_seen(full, half[half.scores >= sure])]
-        both = Detections.joined([half[~_seen(half, lacking)], lacking])
+        kept = half[(half.scores >= sure) | ~_seen(half, lacking)]
+        same = iou_matrix(kept.boxes, full.boxes) > _SAME
+        scores = np.maximum(kept.scores, np.where(same, full.scores, 0).max(1, initial=0))
+        both = Detections.joined([Detections(kept.boxes, scores, kept.landmarks), lacking])
         return both[np.argsort(-both.scores, kind="stable")][: self._settings.max_faces]
 
     def _read(self, picture: Pyramid, shrunk: int, threshold: float) -> Detections:
         s, box = self._settings, self._box(picture.width, picture.height, shrunk)
         scores, offsets = self._model(box.shape)(fill_letterbox(picture, box))
         return decode.yunet(scores[0], offsets[0], box, threshold, s.nms_iou)[: s.max_faces]
-
-    def _all_high(self, picture: Pyramid, faces: Detections) -> bool:
-        """Whether all are high enough for a reading at half the size."""
-        scale = self._box(picture.width, picture.height, 2).scale[1]
-        return bool(((faces.boxes[:, 3] - faces.boxes[:, 1]) * scale >= _HIGH).all())
 
     def _box(self, width: int, height: int, shrunk: int = 1) -> Letterbox:
         return letterbox(width, height, area_scale(width, height, self._settings.size) / shrunk)
@@ -144,8 +179,11 @@ def make_detector(
 
 
 def _seen(faces: Detections, found: Detections) -> NDArray[np.bool_]:
-    """Which of n faces are among those that were found."""
-    seen: NDArray[np.bool_] = iou_matrix(faces.boxes, found.boxes).max(1, initial=0) > _SAME
+    """Which of n faces are among those that were found, each of which is one of them at most."""
+    seen = np.zeros(len(faces), bool)
+    if len(faces) and len(found):
+        overlap = iou_matrix(faces.boxes, found.boxes)
+        seen[overlap.argmax(0)[overlap.max(0) > _SAME]] = True
     return seen
 
 

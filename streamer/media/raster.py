@@ -1,4 +1,4 @@
-"""The pixels of decoded pictures, as BGR: all, half as many, or a part of them."""
+"""The pixels of decoded pictures, as BGR: all, fewer, or a part of them, and upright."""
 
 from collections.abc import Callable
 from functools import lru_cache, partial
