@@ -245,7 +245,7 @@ class ImageSettings(_Strict, frozen=True):
 class PrivacySettings(_Strict, frozen=True):
     """What is judged, shown and told of people, in streams and stills alike.
 
-    Models for `emotions`, `age` and `gender` that are off are neither fetched nor run. Without `pictures` none is shown
+    Models for `emotions`, `age` and `gender` that are off are neither loaded nor run. Without `pictures` none is shown
     or written anywhere; with `blur` all faces in those that are shown are unrecognisable, whatever is asked for. With
     `coordinates_only` nothing is told of a face but where it is: it switches the other values and pictures off, too.
     """

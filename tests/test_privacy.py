@@ -134,15 +134,17 @@ async def test_streams_with_one_thing_off(
 
 def test_weights_of_what_is_off_are_not_fetched(settings: Settings, tmp_path: Path, workshop: Workshop) -> None:
     """A cache that lacks them, and of which none can be fetched, will do."""
-    workshop.fetch("realtime")
-    cache = settings.models.folder()
-    shutil.copytree(cache, tmp_path / "cache", ignore=lambda _, names: [n for n in names if n.startswith("dlib-age")])
+    other = tmp_path / "other.toml"
+    other.write_text((data_folder("pipelines") / "realtime.toml").read_text().replace("emotion-net", "mini-xception"))
+    workshop.fetch(str(other))
+    cache, name = settings.models.folder(), "mini-xception"
+    shutil.copytree(cache, tmp_path / "cache", ignore=lambda _, names: [n for n in names if n.startswith(name)])
     poor = ModelSettings(cache=str(tmp_path / "cache"))
-    without = Workshop(Settings(models=poor, privacy=PrivacySettings(age=False)))
-    without.models("realtime")
+    without = Workshop(Settings(models=poor, privacy=PrivacySettings(emotions=False)))
+    without.models(str(other))
     without.close()
-    assert not list((tmp_path / "cache").rglob("dlib-age*"))
-    assert list(cache.rglob("dlib-age*"))
+    assert not list((tmp_path / "cache").rglob(f"{name}*"))
+    assert list(cache.rglob(f"{name}*"))
 
 
 def constants(**changes: Any) -> Face:

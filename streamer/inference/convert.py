@@ -58,6 +58,9 @@ def _preprocess(model: ov.Model, card: Card) -> ov.Model:
         picture.tensor().set_spatial_static_shape(CHIP_SIZE, CHIP_SIZE)
     picture.model().set_layout(Layout(wanted.layout))
     work = picture.preprocess().convert_element_type(Type.f32)
+    if card.output is not None and card.output.head == "yunet":
+        # Changes nothing, but OpenVINO's CPU plugin then converts and transposes the picture in one go.
+        work.custom(lambda pixels: op.clamp(pixels, 0.0, 255.0).output(0))
     if wanted.crop == "chip" and wanted.size != CHIP_SIZE:
         work.resize(ResizeAlgorithm.RESIZE_LINEAR)
     if wanted.colour == "GREY":

@@ -67,7 +67,7 @@ class Engine:
     """One OpenVINO device, its compiled models, and threads that work on pictures.
 
     `turns` are what streams share its time by; all stills together have the share `stills`. `precisions` tells what
-    each model, by its name, really computes with.
+    each model, by its name, really computes with, but for what its weights are quantised for.
     """
 
     def __init__(self, device: str, threads: int, cache: Path) -> None:

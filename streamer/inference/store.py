@@ -29,7 +29,7 @@ from filelock import FileLock
 from streamer.errors import FetchError, ModelError, StorageError, WrongHashError
 from streamer.inference.cards import Card
 
-_RECIPE = 2  # to be raised whenever convert.py makes another graph from the same card
+_RECIPE = 3  # to be raised whenever convert.py makes another graph from the same card
 _ROOM = 64 << 20  # bytes that must be free beyond the download itself
 _OFFLINE_SIGNS = (
     "NewConnectionError",
