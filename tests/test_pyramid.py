@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 from pathlib import Path
+from typing import Literal
 
 import av
 import cv2
@@ -53,8 +54,9 @@ class Counted:
     def converted(self) -> int:
         return sum(self._converted)
 
-    def __call__(self) -> Pixels:
-        return self._counted(self.pixels)
+    def __call__(self, channels: Literal[3, 4] = 3) -> Pixels:
+        self._counted(self.pixels)
+        return self.pixels if channels == 3 else cv2.cvtColor(self.pixels, cv2.COLOR_BGR2BGRA).astype(np.uint8)
 
     def shrunk(self, factor: int) -> Pixels:
         assert self.width >= factor <= self.height
@@ -158,7 +160,9 @@ def test_decoded_pictures_have_the_colours_that_ffmpeg_gives_them(
     assert (source.width, source.height) == ((height, width) if turns % 2 else (width, height))
     # FFmpeg blurs the chroma of pictures with an odd side, and of some layouts.
     blurred = 5 if width % 2 else 1 if layout not in ("yuv420p", "yuvj420p") else 0
+    np.testing.assert_array_equal(source(4)[:, :, :3], whole)
     part = source.window(40, 20, 152, 100)
+    np.testing.assert_array_equal(part(4)[:, :, :3], part())
     assert np.abs(part().astype(int) - whole[20:100, 40:152]).mean() <= blurred
     inner = part.window(10, 4, 60, 70)
     assert (inner.width, inner.height) == (50, 66)

@@ -2,13 +2,14 @@
 
 import math
 from collections import Counter
-from typing import Protocol, cast, runtime_checkable
+from typing import Literal, Protocol, cast, runtime_checkable
 
 import cv2
 import msgspec
 
 from streamer.face import Floats, Pixels
 
+_SIDE = 8  # pixels: parts whose sides are multiples of it are converted quickest
 _MARGIN = 0.1  # of the side of a square: what is cut out next of the same face lies mostly within
 
 
@@ -19,8 +20,8 @@ class Raster(Protocol):
     width: int
     height: int
 
-    def __call__(self) -> Pixels:
-        """All of them, (height, width, 3)."""
+    def __call__(self, channels: Literal[3, 4] = 3) -> Pixels:
+        """All of them, (height, width, channels); the fourth means nothing."""
 
     def shrunk(self, factor: int) -> Pixels:
         """(height // factor, width // factor, 3), each the mean of a block; `factor` is 2, 4, ..."""
@@ -33,7 +34,10 @@ class Raster(Protocol):
 
 
 class Patch(msgspec.Struct, frozen=True, eq=False):
-    """Pixels of a part of a picture from `left`, `top` on, in pixels of the picture, shrunk by `factor`."""
+    """Pixels of a part of a picture from `left`, `top` on, in pixels of the picture, shrunk by `factor`.
+
+    They have a fourth value, which means nothing: OpenCV warps four in less than half the time that three take.
+    """
 
     pixels: Pixels
     left: int = 0
@@ -65,6 +69,7 @@ class Pyramid:
         self.height = raster.height
         self._raster = raster
         self._levels: dict[int, Pixels] = {}
+        self._patches: dict[int, Patch] = {}  # levels as patches
         self._parts: list[Patch] = []
         self._converted = Counter[int]()  # pixels of each level that were converted in parts
 
@@ -111,7 +116,7 @@ class Pyramid:
         """Pixels for showing the `square` (4, 2), in pixels of the picture, at `scale`."""
         factor = self.factor(scale)
         if factor >= min(self._levels, default=math.inf):
-            return Patch(self.level(factor), factor=factor)
+            return self._whole(factor)
         low, high = square.min(0) - factor, square.max(0) + factor
         needed = self._inside(low, high, factor)
         for patch in self._parts:
@@ -121,16 +126,24 @@ class Pyramid:
         left, top, right, bottom = self._inside(low - margin, high + margin, factor)
         self._converted[factor] += (right - left) * (bottom - top)
         if self._converted[factor] > self.width * self.height // 2:
-            return Patch(self.level(factor), factor=factor)
+            return self._whole(factor)
         part = self._raster.window(left, top, right, bottom)
-        self._parts.append(Patch(part() if factor == 1 else part.shrunk(factor), left, top, factor))
+        pixels = part(4) if factor == 1 else cv2.cvtColor(part.shrunk(factor), cv2.COLOR_BGR2BGRA)
+        self._parts.append(Patch(cast(Pixels, pixels), left, top, factor))
         return self._parts[-1]
+
+    def _whole(self, factor: int) -> Patch:
+        if factor not in self._patches:
+            fresh = factor == 1 and 1 not in self._levels
+            pixels = self._raster(4) if fresh else cv2.cvtColor(self.level(factor), cv2.COLOR_BGR2BGRA)
+            self._patches[factor] = Patch(cast(Pixels, pixels), factor=factor)
+        return self._patches[factor]
 
     def _inside(self, low: Floats, high: Floats, factor: int) -> tuple[int, int, int, int]:
         """Left, top, right and bottom of the blocks that a box touches, in what the level has of the picture; at least
         one.
         """
-        side = max(factor, 2)  # chroma has half as many rows and columns
+        side = max(factor, _SIDE)
         ends = [most if factor == 1 else most // factor * factor for most in (self.width, self.height)]
         left, top = (int(min(max(at, 0), max(end - side, 0))) // side * side for at, end in zip(low, ends, strict=True))
         right, bottom = (
@@ -147,8 +160,8 @@ class _Array:
         self.height, self.width = pixels.shape[:2]
         self._pixels = pixels
 
-    def __call__(self) -> Pixels:
-        return self._pixels
+    def __call__(self, channels: Literal[3, 4] = 3) -> Pixels:
+        return self._pixels if channels == 3 else cast(Pixels, cv2.cvtColor(self._pixels, cv2.COLOR_BGR2BGRA))
 
     def shrunk(self, factor: int) -> Pixels:
         return halved(self._pixels, factor)

@@ -40,7 +40,8 @@ def warp(pictures: Sequence[Pyramid], maps: Floats, size: int) -> Pixels:
         onto = patch.onto(affine)
         # OpenCV counts from the centre of the first pixel, maps from its corner.
         onto[:, 2] += onto[:, :2].sum(1) / 2 - 0.5
-        cv2.warpAffine(patch.pixels, onto, (size, size), dst=crop, borderMode=cv2.BORDER_REPLICATE)
+        warped = cv2.warpAffine(patch.pixels, onto, (size, size), borderMode=cv2.BORDER_REPLICATE)
+        cv2.cvtColor(warped, cv2.COLOR_BGRA2BGR, dst=crop)
     return crops
 
 

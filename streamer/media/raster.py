@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache, partial
-from typing import cast
+from typing import Literal, cast
 
 import cv2
 import numpy as np
@@ -48,11 +48,14 @@ def _turn(pixels: Pixels, turns: int) -> Pixels:
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
 
-def _to_bgr(picture: VideoFrame) -> Pixels:
-    """uint8 (height, width, 3)."""
+def _to_bgr(picture: VideoFrame, channels: Literal[3, 4] = 3) -> Pixels:
+    """uint8 (height, width, channels); the fourth means nothing."""
     # A picture that is told to convert itself keeps megabytes and a thread for each core, for as long as it lives.
-    converted = VideoReformatter().reformat(picture, format="bgr24", threads=1)
-    return cast(Pixels, converted.to_ndarray())
+    reformatter = VideoReformatter()
+    if channels == 4 and picture.width % 8 == 0:  # else FFmpeg 8 makes the last columns of "bgra" from something else
+        return cast(Pixels, reformatter.reformat(picture, format="bgra", threads=1).to_ndarray())
+    pixels = cast(Pixels, reformatter.reformat(picture, format="bgr24", threads=1).to_ndarray())
+    return pixels if channels == 3 else cast(Pixels, cv2.cvtColor(pixels, cv2.COLOR_BGR2BGRA))
 
 
 class _Planar:
@@ -64,14 +67,14 @@ class _Planar:
         self.width = right - left
         self.height = bottom - top
 
-    def __call__(self) -> Pixels:
+    def __call__(self, channels: Literal[3, 4] = 3) -> Pixels:
         if (self.width, self.height) == (self._picture.width, self._picture.height):
-            return _to_bgr(self._picture)
+            return _to_bgr(self._picture, channels)
         part = VideoFrame(self.width, self.height, self._picture.format.name)
         part.colorspace, part.color_range = self._picture.colorspace, self._picture.color_range
         for onto, plane in zip(_planes(part), self._cut(), strict=True):
             onto[:] = plane
-        return _to_bgr(part)
+        return _to_bgr(part, channels)
 
     def shrunk(self, factor: int) -> Pixels:
         """Converted when it is small: of the chroma there are no more pixels than at half the size anyway."""
@@ -111,8 +114,8 @@ class _Turned:
         self._turns = turns
         self.width, self.height = self._size(upright.width, upright.height)
 
-    def __call__(self) -> Pixels:
-        return _turn(self._upright(), self._turns)
+    def __call__(self, channels: Literal[3, 4] = 3) -> Pixels:
+        return _turn(self._upright(channels), self._turns)
 
     def shrunk(self, factor: int) -> Pixels:
         # What does not fill a block is cut off here at the right and bottom, not there.
