@@ -40,6 +40,7 @@ class FaceAnalyzer:
         self._workshop.models(self._still)
         self._decoding = DecodingBudget(self._workshop.engine.threads)
         self._closed = False
+        self._beginning = threading.Lock()  # nothing is begun that closing does not see
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="FaceAnalyzer", daemon=True)
         self._thread.start()
@@ -87,9 +88,10 @@ class FaceAnalyzer:
 
     def close(self) -> None:
         """End what still runs, and the thread. Who waits for a result or asks for one later gets a NotRunningError."""
-        if self._closed:
+        with self._beginning:
+            closed, self._closed = self._closed, True
+        if closed:
             return
-        self._closed = True
         asyncio.run_coroutine_threadsafe(_cancel_others(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -110,10 +112,11 @@ class FaceAnalyzer:
 
     def _begin(self, work: Coroutine[Any, Any, T]) -> "Future[T]":
         """`work` in the analyzer's own loop, to which the turns for the machine belong."""
-        if self._closed:
-            work.close()
-            raise self._over()
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._beginning:
+            if not self._closed:
+                return asyncio.run_coroutine_threadsafe(work, self._loop)
+        work.close()
+        raise self._over()
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
         try:
