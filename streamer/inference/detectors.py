@@ -27,9 +27,9 @@ _SAME = 0.3  # overlap of two readings of one face, and with where it was a mome
 
 
 class Known(msgspec.Struct, frozen=True, eq=False):
-    """Faces that the newest full reading of a stream's pictures `seen`, and those that it `missed` but the one before
-    saw. All of them are `high`: boxes are those of readings at half the size. With both sizes in turns they would
-    tremble.
+    """Faces that were `seen` in the newest full reading of a stream's pictures, and those that it `missed` but the one
+    before had seen. Only where all are `high` are boxes those of readings at half the size: with both sizes in turns
+    they would tremble.
     """
 
     seen: Detections = Detections.none()
@@ -45,11 +45,11 @@ class Detector(Protocol):
 
     def __call__(self, picture: Pyramid, least: float = 1.0) -> Detections: ...
 
-    def search(self, picture: Pyramid, sure: float, known: Known) -> Detections:
-        """A full reading of a picture of a stream, in which only faces that score `sure` count."""
+    def search(self, picture: Pyramid, faint: float, known: Known) -> Detections:
+        """A full reading of a picture of a stream, in which only faces that score at least `faint` count."""
         return self(picture)
 
-    def glance(self, picture: Pyramid, sure: float, known: Known) -> Detections:
+    def glance(self, picture: Pyramid, faint: float, known: Known) -> Detections:
         """A quick one, in which small faces that nobody knows may be overlooked; none that is known is."""
         return self(picture)
 
@@ -59,7 +59,9 @@ class Detector(Protocol):
 
 
 class YuNet(Detector):
-    """One reading, at the picture's own shape and the area of a square of `size`. A few shapes are kept compiled."""
+    """Readings at the picture's own shape and the area of a square of `size`, and of streams at half that size, too. A
+    few shapes are kept compiled.
+    """
 
     glances = True
 
@@ -77,20 +79,20 @@ class YuNet(Detector):
     def __call__(self, picture: Pyramid, least: float = 1.0) -> Detections:
         return self._read(picture, 1, _threshold(self._settings, least))
 
-    def search(self, picture: Pyramid, sure: float, known: Known) -> Detections:
+    def search(self, picture: Pyramid, faint: float, known: Known) -> Detections:
         self.expect(picture.width, picture.height)
         if not known.high:
             return self._read(picture, 1, self._settings.threshold)
-        return self._both(picture, self._read(picture, 2, self._settings.threshold), sure)
+        return self._both(picture, self._read(picture, 2, self._settings.threshold), faint)
 
-    def glance(self, picture: Pyramid, sure: float, known: Known) -> Detections:
+    def glance(self, picture: Pyramid, faint: float, known: Known) -> Detections:
         if not known.high:
             return self._read(picture, 1, self._settings.threshold)
         half = self._read(picture, 2, self._settings.threshold)
-        here = half[half.scores >= sure]
+        here = half[half.scores >= faint]
         if _seen(known.seen, here).all() and _seen(known.missed, here).all():
             return half
-        return self._both(picture, half, sure)
+        return self._both(picture, half, faint)
 
     def remember(self, picture: Pyramid, found: Detections, known: Known) -> Known:
         missed = known.seen[~_seen(known.seen, found)]
@@ -98,12 +100,12 @@ class YuNet(Detector):
         heights = [faces.boxes[:, 3] - faces.boxes[:, 1] for faces in (found, missed)]
         return Known(found, missed, all((each >= least).all() for each in heights))
 
-    def _both(self, picture: Pyramid, half: Detections, sure: float) -> Detections:
+    def _both(self, picture: Pyramid, half: Detections, faint: float) -> Detections:
         """The faces of a reading at half the size with what a full one has more: faces, and certainty of them."""
         full = self._read(picture, 1, self._settings.threshold)
-        # Who is sure in full alone is not lost to what is faint at half the size.
-        lacking = full[~_seen(full, half[half.scores >= sure])]
-        kept = half[(half.scores >= sure) | ~_seen(half, lacking)]
+        # Who counts in full alone is not lost to a box at half the size that does not.
+        lacking = full[~_seen(full, half[half.scores >= faint])]
+        kept = half[(half.scores >= faint) | ~_seen(half, lacking)]
         same = iou_matrix(kept.boxes, full.boxes) > _SAME
         scores = np.maximum(kept.scores, np.where(same, full.scores, 0).max(1, initial=0))
         both = Detections.joined([Detections(kept.boxes, scores, kept.landmarks), lacking])

@@ -32,15 +32,15 @@ _LUMA, _CHROMA = range(100, 156), range(92, 168, 4)  # of no colour that BGR can
 def raster(picture: VideoFrame, turns: int) -> Callable[[], Pixels]:
     """What gives the pixels, turned counter-clockwise by quarter `turns`: a `Raster` where that can be quicker."""
     if picture.format.name not in _SHARED:
-        return partial(_turned, picture, turns)
+        return partial(_whole, picture, turns)
     if not turns:
         return _Planar(picture)
     if picture.width % 2 or picture.height % 2:  # the last value of chroma, of one column or row, would be the first
-        return partial(_turned, picture, turns)
+        return partial(_whole, picture, turns)
     return _Turned(_Planar(picture), turns)
 
 
-def _turned(picture: VideoFrame, turns: int) -> Pixels:
+def _whole(picture: VideoFrame, turns: int) -> Pixels:
     return _turn(_to_bgr(picture), turns)
 
 
@@ -84,7 +84,8 @@ class _Planar:
         planes = [halved(luma, factor), *(halved(plane[:: columns // rows], factor // columns) for plane in chroma)]
         height, width = planes[0].shape
         colours = self._in_bytes(cv2.merge([plane[:height, :width] for plane in planes]))
-        return cast(Pixels, cv2.transform(colours, _matrix(*_colours(self._picture)), dst=colours))
+        matrix = _matrix(self._picture.format.name, self._picture.colorspace, self._picture.color_range)
+        return cast(Pixels, cv2.transform(colours, matrix, dst=colours))
 
     def grey(self, width: int, height: int) -> Pixels:
         return self._in_bytes(cv2.resize(self._cut()[0], (width, height), interpolation=cv2.INTER_NEAREST))
@@ -152,10 +153,6 @@ def _planes(picture: VideoFrame) -> list[Pixels]:
         paired = layout in _PAIRED and n == 1
         planes.append(rows[:, : 2 * plane.width].reshape(-1, plane.width, 2) if paired else rows[:, : plane.width])
     return planes
-
-
-def _colours(picture: VideoFrame) -> tuple[str, int, int]:
-    return picture.format.name, picture.colorspace, picture.color_range
 
 
 @lru_cache(maxsize=16)

@@ -36,9 +36,9 @@ def find_videos(folder: Path) -> list[Video]:
     found: list[Video] = []
     for stream in streams(folder) if folder.is_dir() else ():
         paths = [path for day in days(folder / stream) for path in day.iterdir() if _NAME.fullmatch(path.name)]
-        of_stream = sorted((path.stat().st_mtime, path.stat().st_size, path) for path in paths)
-        found += [Video(path, ended, size) for ended, size, path in of_stream[:-1]]
-        found += [Video(path, ended, size, newest=True) for ended, size, path in of_stream[-1:]]
+        status = {path: path.stat() for path in paths}
+        newest = max(paths, key=lambda path: status[path].st_mtime, default=None)
+        found += [Video(path, of.st_mtime, of.st_size, path == newest) for path, of in status.items()]
     return sorted(found, key=lambda video: video.ended)
 
 
